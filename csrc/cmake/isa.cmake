@@ -1,0 +1,16 @@
+# The only place with instruction-set flags. A source file gets them by the end of its name: conv_avx512.cpp, pool_avx2.cpp.
+# Nothing compiled with flags may be shared with code compiled without: see CONTRIBUTING.md, "Add a kernel".
+function(edgelane_set_isa_flags)
+  foreach(source IN LISTS ARGN)
+    if(source MATCHES "_avx512_vnni\\.cpp$")
+      set(flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mavx2 -mf16c -mprefer-vector-width=512)
+    elseif(source MATCHES "_avx512\\.cpp$")
+      set(flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx2 -mf16c -mprefer-vector-width=512)
+    elseif(source MATCHES "_avx2\\.cpp$")
+      set(flags -mavx2 -mfma -mf16c)
+    else()
+      continue()
+    endif()
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
+endfunction()

@@ -1,0 +1,43 @@
+// Element-wise steps, float32 and int8, planar or plain.
+#pragma once
+
+#include <memory>
+
+#include "core/span.hpp"
+#include "formats/tensor.hpp"
+#include "kernels/kernel.hpp"
+
+namespace edgelane {
+
+enum class BinaryFunction : uint8_t { add = 0, sub, mul, div, max, min, pow };
+constexpr int kBinaryFunctions = 7;
+
+struct UnaryProblem {
+  TensorDesc input, output;  // equal shapes; int8 → int8 goes through a 256-entry table
+  Activation activation;
+};
+// inputs: {x}
+std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const KernelOptions& options);
+
+struct AffineProblem {
+  TensorDesc input, output;  // float32, channel axis 1 (planar) or the second of plain tensors
+  Activation activation;
+};
+// inputs: {x}; y = activation(x * scale[c] + shift[c]), computed as a rounded product and a rounded sum or as one fused
+// operation.
+std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Span<const float> scale, Span<const float> shift,
+                                               const KernelOptions& options);
+
+// inputs: {x}; y = x < 0 ? slope[c] * x : x, float32, channel axis 1.
+std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,
+                                              const KernelOptions& options);
+
+struct BinaryProblem {
+  TensorDesc a, b, output;  // numpy broadcasting by dims; float32 (all functions) or int8 (add, mul)
+  BinaryFunction function = BinaryFunction::add;
+  Activation activation;
+};
+// inputs: {a, b}
+std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, const KernelOptions& options);
+
+}  // namespace edgelane

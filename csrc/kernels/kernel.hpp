@@ -1,0 +1,56 @@
+// What every kernel family hands to the runtime: a step that is bound to shapes, weights and an instruction set, ready to run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "core/cpu_features.hpp"
+#include "core/thread_pool.hpp"
+#include "formats/activation.hpp"
+#include "formats/layout.hpp"
+#include "formats/quantization.hpp"
+
+namespace edgelane {
+
+constexpr int kMaxKernelInputs = 255;
+
+// Pointers of one call. Activations are 64-byte aligned. Inputs are in the family's documented order.
+struct KernelArgs {
+  const void* const* inputs = nullptr;
+  void* output = nullptr;
+  void* workspace = nullptr;  // PreparedKernel::workspace_bytes, 64-byte aligned, uninitialised, shared by all threads
+  ThreadPool* pool = nullptr;
+};
+
+struct KernelInfo {
+  std::string kernel;    // <op>_<dtype>_<tile>_<isa>
+  std::string format;    // how the weights are packed: "dense", "4x4", "1x4", "unstructured" ...; "-" without weights
+  double density = 1.0;  // nonzero weights / weights
+  int64_t macs = 0;      // multiply-accumulates that the packing executes, for the whole batch
+  int64_t dense_macs = 0;
+  Isa isa = Isa::scalar;
+};
+
+class PreparedKernel {
+ public:
+  virtual ~PreparedKernel() = default;
+  virtual void run(const KernelArgs& args) const noexcept = 0;  // no allocation, no throw
+  const KernelInfo& info() const { return info_; }
+  size_t workspace_bytes() const { return workspace_bytes_; }
+  size_t packed_bytes() const { return packed_bytes_; }
+
+ protected:
+  KernelInfo info_;
+  size_t workspace_bytes_ = 0;
+  size_t packed_bytes_ = 0;  // weights as this kernel keeps them
+};
+
+// What a caller may fix. An empty `kernel` lets the family choose the fastest one for the instruction set.
+struct KernelOptions {
+  Isa isa = Isa::scalar;
+  std::string
+      kernel;  // a name from the family's kernels.inc, to force it (tests and benchmarks); unknown: Error(invalid_argument)
+};
+
+}  // namespace edgelane
