@@ -52,7 +52,8 @@ def load(
         raise EdgelaneError(f"{source}: nothing to load for {task}; {index.skips.describe()}")
     assign(index.photos, str(source))
     quotas = _quotas(limit)
-    decoder = Decoder(task, preprocessing, index.skips)
+    expected = limit or sum(len(photo.labels or [0]) for photo in index.photos)
+    decoder = Decoder(task, preprocessing, index.skips, expected)
     splits: dict[str, list[Item]] = {}
     for split, quota in quotas.items():
         photos = [photo for photo in index.photos if photo.split == split]
