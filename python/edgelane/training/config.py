@@ -38,7 +38,7 @@ class TrainingConfig:
     """Largest norm of all gradients together; 0 leaves them alone."""
     label_smoothing: float = 0.1
     balance: Balance = "none"
-    """For rare classes: "sampling" draws all classes equally often, "loss" weighs them by the inverse of their share."""
+    """For rare classes: "sampling" draws all classes equally often, "loss" weighs each by the inverse of its share."""
     precision: Precision = "auto"
     """"auto": mixed bfloat16 (else float16) on a GPU and on CPUs with AMX, otherwise float32."""
     patience: int = 0

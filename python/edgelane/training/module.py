@@ -71,7 +71,7 @@ class Classifier(pl.LightningModule):
         if self._last_loss is not None and not torch.isfinite(self._last_loss):
             raise EdgelaneError(
                 f"the training loss became {self._last_loss.item()} in epoch {self.current_epoch + 1}: "
-                f"lower the learning rate (now {self._config.learning_rate}), or look for values that are not finite in the data"
+                f"lower the learning rate (now {self._config.learning_rate}), or look for bad values in the data"
             )
         self._last_loss = None
 
