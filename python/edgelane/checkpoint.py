@@ -61,7 +61,8 @@ class Checkpoint:
         }
         with atomic_path(path) as temporary:
             try:
-                torch.save(content, temporary)
+                with temporary.open("wb") as file:  # given a path, torch would write its random name into the file
+                    torch.save(content, file)
             except RuntimeError as error:  # torch's own writer reports a full disk this way
                 raise EdgelaneError(f"cannot write {path}: {_one_line(error)}") from error
 
@@ -82,6 +83,9 @@ class Checkpoint:
                 f"{path} has checkpoint version {version}, written by edgelane {content.get('edgelane')}; "
                 f"this edgelane {__version__} reads up to version {_VERSION}: update it"
             )
+        for name, kind in (("model_name", str), ("classes", list), ("state_dict", dict), ("metrics", dict)):
+            if not isinstance(content.get(name), kind):
+                raise EdgelaneError(f"{path} is damaged: {name} is missing or not a {kind.__name__}; write it again")
         try:
             checkpoint = cls(
                 model_name=content["model_name"],
@@ -94,8 +98,8 @@ class Checkpoint:
                 compression=content["compression"],
                 metrics=content["metrics"],
             )
-        except (KeyError, TypeError) as error:
-            raise EdgelaneError(f"{path} is damaged: {error} is missing or wrong; write it again") from error
+        except KeyError as error:
+            raise EdgelaneError(f"{path} is damaged: {error} is missing; write it again") from error
         if checkpoint.kind not in get_args(Kind):
             raise EdgelaneError(f"{path}: expected a kind among {', '.join(get_args(Kind))}, found {checkpoint.kind!r}")
         return checkpoint
@@ -125,21 +129,28 @@ class Checkpoint:
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
     """`torch.load` on the CPU, tensors and plain values only. Raises EdgelaneError with the path and the reason."""
     import pickle
+    import zipfile
 
     import torch
 
     if Path(path).is_dir():
         raise EdgelaneError(f"{path} is a folder: expected a file such as {Path(path) / 'model.pt'}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load itself does not look at the checksums
+        if damaged is not None:
+            raise EdgelaneError(f"{path} is damaged: the checksum of {damaged} is wrong; write or copy it again")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise EdgelaneError(f"{path} does not exist: `edgelane train` writes it") from error
     except pickle.UnpicklingError as error:
-        raise EdgelaneError(
-            f"{path} is damaged, or holds more than weights and plain values, and was not opened"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise EdgelaneError(f"cannot read {path}, it is damaged or not a checkpoint: {_one_line(error)}") from error
+        raise EdgelaneError(f"{path} holds more than weights and plain values, and was not opened") from error
+    except EdgelaneError:
+        raise
+    except (
+        Exception
+    ) as error:  # on damaged bytes zipfile and torch raise a dozen kinds, struct.error and KeyError among them
+        raise EdgelaneError(f"{path} is damaged or not a checkpoint: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from edgelane.data.bundle import DataBundle
-from edgelane.preprocessing import Preprocessing
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from edgelane.data.bundle import DataBundle
+from edgelane.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import CLASSES, Colours, bundle, network
+
 from edgelane.errors import EdgelaneError
 from edgelane.training import TrainingConfig, evaluate, fit, fit_with_history, predictor
 
@@ -84,7 +85,9 @@ def test_a_resumed_run_ends_in_the_identical_state_of_an_uninterrupted_one(tmp_p
     assert a["global_step"] == b["global_step"]
     assert all(torch.equal(a["state_dict"][name], b["state_dict"][name]) for name in a["state_dict"])
     moments = [state["optimizer_states"][0]["state"] for state in (a, b)]
-    assert all(torch.equal(moments[0][i][key], moments[1][i][key]) for i in moments[0] for key in ("exp_avg", "exp_avg_sq"))
+    assert all(
+        torch.equal(moments[0][i][key], moments[1][i][key]) for i in moments[0] for key in ("exp_avg", "exp_avg_sq")
+    )
     without_time = [[{**row, "seconds": 0} for row in run.history] for run in (whole, resumed)]
     assert without_time[0] == without_time[1]
     assert all(row["seconds"] < 60 for row in resumed.history)
@@ -198,7 +201,9 @@ def test_balancing_helps_a_rare_class(tmp_path, balance):
         data.train.images, data.train.labels = common.images[rare], [common.labels[index] for index in rare]
         data.train.records = [common.records[index] for index in rare]
         config = TrainingConfig(epochs=3, balance=balance, **{**FAST, "learning_rate": 0.005})
-        return evaluate(predictor(fit(network(), data, config, tmp_path / balance)), data.test, CLASSES).per_class["blue"]["recall"]
+        return evaluate(predictor(fit(network(), data, config, tmp_path / balance)), data.test, CLASSES).per_class[
+            "blue"
+        ]["recall"]
 
     assert recall(balance) > recall("none")
 
@@ -228,8 +233,9 @@ def test_torchrun_trains_on_two_processes(tmp_path):
     )
     here = Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *sys.path]), "CUDA_VISIBLE_DEVICES": ""}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script), str(tmp_path / "run")],
+        [*torchrun, str(script), str(tmp_path / "run")],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
