@@ -33,4 +33,18 @@ void fill_channel_padding(void* plane, const PlanarLayout& layout, uint32_t word
   }
 }
 
+void fill_borders(void* data, const TensorDesc& tensor) noexcept {
+  if (!tensor.planar()) return;
+  const PlanarLayout& layout = tensor.layout;
+  const uint32_t word = border_word(tensor);
+  const int groups = layout.groups(tensor.int8());
+  uint32_t* plane = static_cast<uint32_t*>(data);
+  for (int n = 0; n < layout.batch; ++n) {
+    for (int g = 0; g < groups; ++g, plane += layout.plane) {
+      fill_border(plane, layout, word);
+      if (tensor.int8() && g == groups - 1) fill_channel_padding(plane, layout, word);
+    }
+  }
+}
+
 }  // namespace edgelane

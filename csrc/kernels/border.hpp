@@ -22,4 +22,7 @@ void fill_border(void* plane, const PlanarLayout& layout, uint32_t word) noexcep
 // Sets the lanes of the last group's pixels that no channel uses. `plane` is the last group's plane.
 void fill_channel_padding(void* plane, const PlanarLayout& layout, uint32_t word) noexcept;
 
+// Both of the above for every plane of a planar tensor; nothing for a plain one.
+void fill_borders(void* data, const TensorDesc& tensor) noexcept;
+
 }  // namespace edgelane
