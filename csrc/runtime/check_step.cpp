@@ -9,6 +9,7 @@
 #include "kernels/resize/resize.hpp"
 #include "runtime/message.hpp"
 #include "runtime/model_file.hpp"
+#include "runtime/op_table.hpp"
 
 namespace edgelane {
 namespace {
@@ -30,7 +31,7 @@ class StepChecker {
 
   void check() const {
     for (size_t i = 0; i < step_.inputs.size(); ++i) {
-      if (present(i) && !is_weight(i)) check_activation(input(i));
+      if (present(i) && !is_weight_input(step_.op, i)) check_activation(input(i));
     }
     check_activation(y_);
     switch (step_.op) {
@@ -84,21 +85,6 @@ class StepChecker {
  private:
   const Tensor& input(size_t i) const { return model_.tensors[static_cast<size_t>(step_.inputs[i])]; }
   bool present(size_t i) const { return step_.input(i) != kAbsent; }
-
-  // Weights, biases, scales, shifts and slopes are packed while loading; everything else is an activation.
-  bool is_weight(size_t i) const {
-    switch (step_.op) {
-      case Op::conv2d:
-        return i == 1 || i == 2;
-      case Op::conv_transpose2d:
-      case Op::linear:
-      case Op::affine:
-      case Op::prelu:
-        return i >= 1;
-      default:
-        return false;
-    }
-  }
 
   // An activation may be a constant; then it is stored as one.
   static void check_activation(const Tensor& t) {

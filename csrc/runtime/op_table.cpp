@@ -84,6 +84,20 @@ const AttributeRule* attribute_rule(uint16_t key) noexcept {
 
 const OpRule* op_rule(uint16_t op) noexcept { return op >= 1 && op <= kOps ? &kOpRules[op] : nullptr; }
 
+bool is_weight_input(Op op, size_t index) noexcept {
+  switch (op) {
+    case Op::conv2d:
+      return index == 1 || index == 2;
+    case Op::conv_transpose2d:
+    case Op::linear:
+    case Op::affine:
+    case Op::prelu:
+      return index >= 1;
+    default:
+      return false;
+  }
+}
+
 const char* op_name(Op op) noexcept {
   const OpRule* rule = op_rule(static_cast<uint16_t>(op));
   return rule != nullptr ? rule->name : "unknown";

@@ -53,6 +53,9 @@ struct OpRule {
 const AttributeRule* attribute_rule(uint16_t key) noexcept;
 const OpRule* op_rule(uint16_t op) noexcept;
 
+// Weights, biases, scales, shifts and slopes are packed while loading; every other input is an activation, constant or not.
+bool is_weight_input(Op op, size_t index) noexcept;
+
 inline bool allows(const OpRule& rule, uint16_t key) { return (rule.attributes >> key & 1) != 0; }
 
 }  // namespace edgelane
