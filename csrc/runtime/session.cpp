@@ -49,8 +49,7 @@ class BusyGuard {
   BusyGuard& operator=(const BusyGuard&) = delete;
   bool entered() const noexcept { return entered_; }
   void expect_entered() const {
-    if (!entered_)
-      throw Error(StatusCode::invalid_argument, "the session is running in another thread; use one session for each thread");
+    if (!entered_) fail_busy();
   }
 
  private:
@@ -96,6 +95,10 @@ double relative_error(const TensorSpec& spec, const uint8_t* expected, const uin
 }
 
 }  // namespace
+
+void fail_busy() {
+  fail(StatusCode::invalid_argument, "the session is running in another thread; use one session for each thread");
+}
 
 std::unique_ptr<Session> Session::load(const std::string& path, const SessionOptions& options) {
   const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file

@@ -38,6 +38,9 @@ struct ProfileRow {
   double time_us = 0.0;
 };
 
+// Throws the Error that stands for Session::run's only failure.
+[[noreturn]] void fail_busy();
+
 class Session {
  public:
   // Both throw Error and leave nothing behind when they do. `name` stands for the path in messages.
