@@ -1,4 +1,4 @@
-"""Recognises activations that exporters leave in pieces: hard_sigmoid, hard_swish, silu, gelu, mish, and clips in a row."""
+"""Puts activations together that exporters leave in pieces: hard_sigmoid, hard_swish, silu, gelu, mish, clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ SQRT_HALF = math.sqrt(0.5)
 def recognise(graph: Graph) -> None:
     """Replace every known decomposition by one unary step. Runs before activations are fused into layers."""
     repeat(graph, merge_affines, merge_clips, hard_sigmoid, product)
-    graph.remove_dead_steps()
 
 
 def _uniform(step: Step | None) -> tuple[float, float] | None:

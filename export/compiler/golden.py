@@ -1,4 +1,4 @@
-"""The golden frame: one input and the output that ONNX Runtime computes for it, so that a deployed file can prove itself."""
+"""The golden frame: an input and ONNX Runtime's output for it, so that a deployed file can prove itself."""
 
 from __future__ import annotations
 

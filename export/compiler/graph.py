@@ -1,7 +1,7 @@
 """The compiler's own small graph: values with shape, dtype and quantisation, and the steps between them.
 
-Steps are the ops of export/FORMAT.md from the beginning: an ONNX node is lowered to one or more of them, and every later pass works on
-steps alone. Producers and consumers are kept up to date by `Graph`, so a pass never searches for them.
+Steps are the ops of export/FORMAT.md from the beginning: an ONNX node is lowered to one or more of them, and every
+later pass works on steps alone. Producers and consumers are kept up to date by `Graph`, so a pass never searches for them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NONE = Activation()
 
 @dataclass(eq=False)
 class Tensor:
-    """A value. Activations have `quantization` when int8; constants have `data`, and `origin` when they were dequantised."""
+    """A value. int8 activations have `quantization`; constants have `data`, and `origin` if they were dequantised."""
 
     name: str
     shape: Shape
@@ -173,7 +173,7 @@ class Graph:
                 self.remove(step)
 
     def sort(self) -> None:
-        """Put the steps in an order in which each reads only what earlier ones wrote, as near to the present one as possible."""
+        """Let each step read only what earlier ones wrote, and change the present order as little as that takes."""
         position = {id(step): index for index, step in enumerate(self.steps)}
         waiting = {
             id(step): sum(1 for t in step.inputs if t is not None and t.producer is not None) for step in self.steps
@@ -193,10 +193,14 @@ class Graph:
 
 
 def repeat(graph: Graph, *rules: Callable[[Graph, Step], bool]) -> None:
-    """Apply each rule to every step until none of them changes anything. A rule says whether it changed the graph."""
+    """Apply each rule to every step until none of them changes anything. A rule says whether it changed the graph.
+
+    Steps that nobody reads any more go after each round: rules ask who reads a tensor.
+    """
     changed = True
     while changed:
         changed = False
+        graph.remove_dead_steps()
         for rule in rules:
             for step in graph.steps.copy():
                 if step.output.producer is step and rule(graph, step):

@@ -1,4 +1,4 @@
-"""Writing and reading `.lane` files, byte for byte as export/FORMAT.md says. The reader serves tests and tools; it trusts nothing."""
+"""Writing and reading `.lane` files, byte for byte as export/FORMAT.md says; the reader serves tests and tools."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ ABSENT = 0xFFFFFFFF
 DTYPES = ("float32", "int8", "int32", "int64", "bool", "uint8")
 KINDS = ("intermediate", "constant", "input", "output")
 INTERMEDIATE, CONSTANT, INPUT, OUTPUT = range(4)
-OPS = {
-    name: number
-    for number, name in enumerate(
-        ["conv2d", "conv_transpose2d", "linear", "max_pool2d", "average_pool2d", "global_average_pool", "affine", "unary", "prelu", "binary", "softmax", "concat", "slice", "transpose", "reshape", "channel_shuffle", "pad", "resize", "quantize", "dequantize", "requantize", "reduce_mean", "log_softmax"],
-        start=1,
-    )
-}
-ACTIVATIONS = {
-    name: number
-    for number, name in enumerate(
-        ["none", "relu", "clip", "leaky_relu", "elu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "gelu", "mish", "softplus", "exp", "sqrt", "abs", "neg", "erf", "log", "gelu_tanh", "reciprocal", "floor", "ceil", "square", "rsqrt"]
-    )
-}
-ATTRIBUTES = {
-    name: number
-    for number, name in enumerate(
-        ["strides", "pads", "dilations", "groups", "activation", "activation_params", "intermediate_scale", "intermediate_zero_point", "kernel_shape", "count_include_pad", "axis", "perm", "starts", "steps", "function", "mode", "coordinates", "nearest_mode", "scales", "value", "axes", "before", "cubic_coeff"],
-        start=1,
-    )
-}
+# fmt: off
+_OPS = (
+    "conv2d", "conv_transpose2d", "linear", "max_pool2d", "average_pool2d", "global_average_pool", "affine", "unary",
+    "prelu", "binary", "softmax", "concat", "slice", "transpose", "reshape", "channel_shuffle", "pad", "resize", "quantize",
+    "dequantize", "requantize", "reduce_mean", "log_softmax",
+)
+_ACTIVATIONS = (
+    "none", "relu", "clip", "leaky_relu", "elu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "gelu",
+    "mish", "softplus", "exp", "sqrt", "abs", "neg", "erf", "log", "gelu_tanh", "reciprocal", "floor", "ceil", "square",
+    "rsqrt",
+)
+_ATTRIBUTES = (
+    "strides", "pads", "dilations", "groups", "activation", "activation_params", "intermediate_scale",
+    "intermediate_zero_point", "kernel_shape", "count_include_pad", "axis", "perm", "starts", "steps", "function",
+    "mode", "coordinates", "nearest_mode", "scales", "value", "axes", "before", "cubic_coeff",
+)
+# fmt: on
+OPS = {name: number for number, name in enumerate(_OPS, start=1)}
+ACTIVATIONS = {name: number for number, name in enumerate(_ACTIVATIONS)}
+ATTRIBUTES = {name: number for number, name in enumerate(_ATTRIBUTES, start=1)}
 FLOAT_ATTRIBUTES = {"activation_params", "intermediate_scale", "scales", "value", "cubic_coeff"}
 TENSOR_RECORD = struct.Struct("<IIBBBB6IIIiQQHHI24x")
 STEP_RECORD = struct.Struct("<IIHBBIII8x")
@@ -102,7 +102,8 @@ def split_blocks(weights: Array, block_oc: int, block_ic: int) -> Array:
     flat = weights.reshape(oc, ic, -1)
     padded = np.pad(flat, ((0, -oc % block_oc), (0, -ic % block_ic), (0, 0)))
     split = padded.reshape(padded.shape[0] // block_oc, block_oc, padded.shape[1] // block_ic, block_ic, flat.shape[2])
-    return split.transpose(0, 4, 2, 1, 3)
+    blocks: Array = split.transpose(0, 4, 2, 1, 3)
+    return blocks
 
 
 def decode_blocks(
@@ -234,7 +235,7 @@ def read(path: str | Path) -> LaneFile:
 
 
 def from_bytes(content: bytes) -> LaneFile:
-    """Undo `to_bytes`. Raises EdgelaneError or one of struct.error, ValueError, IndexError and KeyError for a damaged file."""
+    """Undo `to_bytes`. A damaged file raises EdgelaneError, struct.error, ValueError, IndexError or KeyError."""
     if content[:8] != MAGIC:
         raise EdgelaneError("it does not start with the .lane magic bytes")
     version, header_bytes, file_bytes = struct.unpack_from("<IIQ", content, 8)

@@ -1,4 +1,4 @@
-"""From an ONNX file to a graph of steps: load and check, fix shapes, fold constants, lower every node or name all that cannot be."""
+"""From an ONNX file to a graph of steps: load and check, fix shapes, fold constants, lower every node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx.inliner
 import onnx.reference
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
@@ -156,6 +156,11 @@ class _Importer:
             except Unsupported as reason:
                 self.problems.append(f"{name} ({_op_name(proto)}): {reason}")
                 self.stand_in(proto, name)
+        for tensor in self.graph.inputs:
+            if tensor.dtype == "uint8" or (tensor.dtype == "int8" and tensor.quantization is None):
+                self.problems.append(
+                    f"{tensor.name} (input): it is {tensor.dtype} without a DequantizeLinear behind it"
+                )
         for info in self.model.graph.output:
             if info.name not in self.unknown:
                 self.add_output(info.name)
@@ -295,4 +300,4 @@ def _op_name(proto: onnx.NodeProto) -> str:
 
 
 def _type_name(element: int) -> str:
-    return onnx.TensorProto.DataType.Name(element).lower()
+    return str(onnx.TensorProto.DataType.Name(element)).lower()

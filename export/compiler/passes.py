@@ -23,13 +23,11 @@ WEIGHTED = ("conv2d", "conv_transpose2d", "linear")
 def clean(graph: Graph) -> None:
     """Remove steps that do nothing, merge chains of movement, drop dead code."""
     repeat(graph, drop_no_op, merge_reshapes, merge_transposes, channel_shuffle)
-    graph.remove_dead_steps()
 
 
 def fuse(graph: Graph) -> None:
     """Fold affine steps and padding into convolutions, and activations into the steps before them."""
     repeat(graph, merge_affines, fold_affine, fold_bias, fold_pad, fuse_activation)
-    graph.remove_dead_steps()
 
 
 def bypass(graph: Graph, step: Step, source: Tensor) -> None:
@@ -117,7 +115,10 @@ def fuse_activation(graph: Graph, step: Step) -> bool:
 def constants(step: Step) -> tuple[Array, Array]:
     """Return scale and shift of an affine step in float64."""
     scale, shift = step.inputs[1], step.inputs[2]
-    assert scale is not None and scale.data is not None and shift is not None and shift.data is not None
+    assert scale is not None
+    assert shift is not None
+    assert scale.data is not None
+    assert shift.data is not None
     return scale.data.astype(np.float64), shift.data.astype(np.float64)
 
 
@@ -165,7 +166,7 @@ def fold_affine(graph: Graph, step: Step) -> bool:
 
 
 def _scaled_weights(step: Step, weight: Tensor, scale: NDArray[np.float64]) -> tuple[Array, QuantizedConstant | None]:
-    """Multiply each output channel's weights by its scale; dequantised ones keep their integers where the sign allows it."""
+    """Multiply each output channel's weights by its scale; dequantised ones keep their integers if signs allow it."""
     assert weight.data is not None
     if step.op == "conv_transpose2d":  # [ic][oc / groups][kh][kw]
         groups = step.attributes.get("groups", 1)
@@ -221,6 +222,8 @@ def fold_pad(graph: Graph, step: Step) -> bool:
     after = [before.output.shape[i] - before.x.shape[i] - amounts[i] for i in range(4)]
     if any(amounts[:2] + after[:2]):
         return False
+    if step.op == "average_pool2d" and max(amounts[2:] + after[2:]) >= min(step.attributes["kernel_shape"]):
+        return False  # a window may not lie in the padding alone
     step.attributes["pads"] = [pad + more for pad, more in zip(pads, amounts[2:] + after[2:], strict=True)]
     if step.op == "average_pool2d":
         step.attributes["count_include_pad"] = 1

@@ -1,4 +1,4 @@
-"""Sparsity patterns: finding the one that pruned weights follow from their zeros alone, and the smallest way to store them."""
+"""Finds the sparsity pattern that weights follow, from their zeros alone, and the smallest way to store them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def _pattern(nonzero: Array, density: dict[str, float]) -> str:
         in_fours = nonzero.reshape(nonzero.shape[0], nonzero.shape[1] // 4, 4, -1).sum(axis=2)
         if in_fours.max() <= 2:
             return "2:4"
-    if _together(density, "4x4", "4x1") and _together(density, "4x4", "1x4") and _together(density, "4x4"):
-        return "4x4"
-    if density["unstructured"] == 0:
+    if density["unstructured"] == 0 or all(_together(density, "4x4", fine) for fine in ("4x1", "1x4", "unstructured")):
         return "4x4"
     candidates = [name for name in ("4x1", "1x4") if _together(density, name)]
     return min(candidates, key=lambda name: density[name]) if candidates else "unstructured"
@@ -59,8 +57,8 @@ def _pattern(nonzero: Array, density: dict[str, float]) -> str:
 def _together(density: dict[str, float], coarse: str, fine: str = "unstructured") -> bool:
     """Whether the fine blocks of a coarse block come and go together, rather than each by itself.
 
-    If they do, the coarse blocks are as rare as the fine ones; if each fine block is present by chance, a coarse block of n is
-    present with probability 1 - (1 - d)^n. The middle between the two tells them apart.
+    If they do, the coarse blocks are as rare as the fine ones; if each fine block is present by chance, a coarse block
+    of n is present with probability 1 - (1 - d)^n. The middle between the two tells them apart.
     """
     ratio = int(np.prod(BLOCKS[coarse])) // int(np.prod(BLOCKS[fine]))
     by_chance = 1 - (1 - density[fine]) ** ratio

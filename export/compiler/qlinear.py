@@ -1,8 +1,9 @@
-"""Rewrites QLinear operators into float operators between DequantizeLinear and QuantizeLinear, so that one path serves both styles."""
+"""Rewrites QLinear operators as float operators between Q/DQ, so that one path serves both styles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ class _Expander:
     def arg(self, index: int) -> str:
         return str(self.node.input[index]) if index < len(self.node.input) else ""
 
-    def emit(self, op: str, inputs: list[str], suffix: str, output: str = "", **attributes: object) -> str:
+    def emit(self, op: str, inputs: list[str], suffix: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{self.prefix}.{suffix}"
         name = self.node.name or self.prefix
         self.nodes.append(helper.make_node(op, inputs, [output], name=f"{name}.{suffix}", **attributes))
@@ -35,7 +36,7 @@ class _Expander:
         inputs = [self.arg(first), self.arg(first + 1)] + ([self.arg(first + 2)] if self.arg(first + 2) else [])
         scale = self.constants.get(self.arg(first + 1))
         per_channel = axis is not None and scale is not None and numpy_helper.to_array(scale).size > 1
-        return self.emit("DequantizeLinear", inputs, suffix, **({"axis": axis} if per_channel else {}))
+        return self.emit("DequantizeLinear", inputs, suffix, **_axis(axis if per_channel else None))
 
     def quantized(self, value: str, first: int) -> None:
         """Quantise `value` with scale and zero point at `first` into the output of the node."""
@@ -50,11 +51,15 @@ class _Expander:
         product = (numpy_helper.to_array(scales[0]) * numpy_helper.to_array(scales[1])).astype(np.float32)
         product = product.reshape(-1) if product.size > 1 else product.reshape(())
         self.added.append(numpy_helper.from_array(product, f"{self.prefix}.bias_scale"))
-        axis = {"axis": 0} if product.size > 1 else {}
+        axis = _axis(0 if product.size > 1 else None)
         return self.emit("DequantizeLinear", [self.arg(index), f"{self.prefix}.bias_scale"], "bias", **axis)
 
-    def attributes(self, *without: str) -> dict[str, object]:
+    def attributes(self, *without: str) -> dict[str, Any]:
         return {a.name: helper.get_attribute_value(a) for a in self.node.attribute if a.name not in without}
+
+
+def _axis(axis: int | None) -> dict[str, Any]:
+    return {} if axis is None else {"axis": axis}
 
 
 def _conv(e: _Expander) -> None:

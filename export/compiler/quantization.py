@@ -1,7 +1,7 @@
 """Turns float steps between DequantizeLinear and QuantizeLinear into int8 steps, with the arithmetic of FORMAT.md.
 
-A step becomes int8 when everything it reads was dequantised and everything that reads it quantises alike. Where that does not hold
-the float step stays, between dequantize and quantize steps, and the values are those that the model states.
+A step becomes int8 when everything it reads was dequantised and everything that reads it quantises alike. Where that
+does not hold the float step stays, between dequantize and quantize steps, and the values are those that the model states.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ def quantize(graph: Graph) -> None:
     repeat(graph, int8_layer)
     repeat(graph, fuse_int8_residual)
     repeat(graph, drop_round_trip, int8_step)
-    graph.remove_dead_steps()
 
 
 def merge_equal(graph: Graph) -> None:
@@ -149,7 +148,7 @@ def _note(graph: Graph, step: Step, reason: str) -> bool:
 
 
 def _int32_bias(bias: Tensor | None, scales: NDArray[np.float32]) -> Tensor | None:
-    """Return the bias as int32 with `scales`: the model's own integers where the scales agree, else rounded half to even."""
+    """Return the bias as int32 with `scales`: the model's own integers if they have them, else rounded half to even."""
     if bias is None or bias.data is None:
         return None
     origin = bias.origin

@@ -24,7 +24,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class CompileReport:
-    """Result of `edgelane.compile`. `bytes` is the size of the file, `golden` says whether a golden frame was written."""
+    """Result of `edgelane.compile`; `bytes` is the size of the file."""
 
     source: str
     target: str

@@ -11,6 +11,7 @@ import numpy as np
 from edgelane.export.compiler.graph import NONE, Activation, Array, Graph, Shape, Step, Tensor
 
 MAX_RANK = 6
+MOVABLE = ("float32", "int8", "int64", "bool")
 
 
 class Unsupported(Exception):
@@ -67,7 +68,7 @@ class Node:
         return float(value.reshape(-1)[0])
 
     def ints(self, name: str, index: int) -> list[int] | None:
-        """Return a list that is an attribute in older opsets and a constant input in newer ones; None where it is absent."""
+        """Return a list that older opsets have as an attribute and newer ones as a constant input, or None."""
         if name in self.attributes:
             return [int(value) for value in self.attributes[name]]
         if self.has(index):
@@ -107,7 +108,7 @@ class Builder:
         dtype: str = "float32",
         **attributes: Any,
     ) -> Tensor:
-        """Append a step and return its output. Float steps take float32 only; movement hands dtype and quantisation on."""
+        """Append a step and return its output."""
         shape = tuple(int(dim) for dim in shape)
         if len(shape) > MAX_RANK:
             raise Unsupported(f"a tensor of rank {len(shape)}, at most {MAX_RANK} is possible")
@@ -121,6 +122,10 @@ class Builder:
         first = inputs[0]
         if any(t.dtype != first.dtype or t.quantization != first.quantization for t in inputs):
             raise Unsupported("its inputs have different types or quantisation")
+        if first.dtype not in MOVABLE:
+            raise Unsupported(f"it moves {first.dtype} values, expected one of {', '.join(MOVABLE)}")
+        if first.dtype == "int8" and first.quantization is None:
+            raise Unsupported("its int8 input has no scale; put a DequantizeLinear right behind the input")
         output = self.step(op, list(inputs), shape, dtype=first.dtype, **attributes)
         output.quantization, output.stored_as = first.quantization, first.stored_as
         return output

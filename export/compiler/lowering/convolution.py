@@ -53,6 +53,7 @@ def _bias(node: Node, index: int, count: int, builder: Builder) -> Tensor | None
 
 @lowers("Conv")
 def conv(node: Node, builder: Builder) -> Tensor:
+    """Lower to conv2d."""
     require_images(node.x)
     weight = _weight(node, 1, builder)
     kernel = list(weight.shape[2:])
@@ -71,6 +72,7 @@ def conv(node: Node, builder: Builder) -> Tensor:
 
 @lowers("ConvTranspose")
 def conv_transpose(node: Node, builder: Builder) -> Tensor:
+    """Lower to conv_transpose2d with explicit padding."""
     require_images(node.x)
     weight = _weight(node, 1, builder)
     groups = int(node.attributes.get("group", 1))
@@ -91,8 +93,8 @@ def conv_transpose(node: Node, builder: Builder) -> Tensor:
         begin = [int(pad) for pad in node.attributes.get("pads", [0, 0, 0, 0])[:2]]
         if mode == "VALID":
             begin = [0, 0]
-    # output_padding is a smaller padding at the end, which is what the output's shape says.
-    end = [full[i] - extra[i] - begin[i] - size[i] for i in range(2)]
+    # The padding at the end as the node states it; output_padding is in the shape of the output alone.
+    end = [max(full[i] - extra[i] - begin[i] - size[i], 0) for i in range(2)]
     if min(begin) < 0:
         raise Unsupported(f"its padding is negative: {begin}")
     return builder.step(
@@ -108,6 +110,7 @@ def conv_transpose(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Gemm")
 def gemm(node: Node, builder: Builder) -> Tensor:
+    """Lower to linear; a C that is not one value per output is added by a step of its own."""
     if node.attributes.get("transA", 0):
         raise Unsupported("transA is set")
     if node.x.data is not None:
@@ -139,6 +142,7 @@ def gemm(node: Node, builder: Builder) -> Tensor:
 
 @lowers("MatMul")
 def matmul(node: Node, builder: Builder) -> Tensor:
+    """Lower activation times constant matrix to linear."""
     if node.x.data is not None or node.input(1).data is None:
         raise Unsupported("only an activation times constant weights is possible")
     weight = _weight(node, 1, builder)
@@ -149,6 +153,7 @@ def matmul(node: Node, builder: Builder) -> Tensor:
 
 @lowers("BatchNormalization")
 def batch_normalization(node: Node, builder: Builder) -> Tensor:
+    """Lower inference BatchNorm to affine; a pass folds it into the layer before it where that is possible."""
     if node.attributes.get("training_mode", 0):
         raise Unsupported("it is in training mode; export the model after model.eval()")
     names = ("scale", "B", "mean", "var")

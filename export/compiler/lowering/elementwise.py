@@ -48,32 +48,38 @@ def unary(builder: Builder, x: Tensor, kind: str, alpha: float = 0.0, beta: floa
 
 @lowers(*PLAIN)
 def plain(node: Node, builder: Builder) -> Tensor:
+    """Lower a function without parameters to unary."""
     return unary(builder, node.x, PLAIN[node.op])
 
 
 @lowers("LeakyRelu")
 def leaky_relu(node: Node, builder: Builder) -> Tensor:
+    """Lower to unary leaky_relu."""
     return unary(builder, node.x, "leaky_relu", float(node.attributes.get("alpha", 0.01)))
 
 
 @lowers("Elu")
 def elu(node: Node, builder: Builder) -> Tensor:
+    """Lower to unary elu."""
     return unary(builder, node.x, "elu", float(node.attributes.get("alpha", 1.0)))
 
 
 @lowers("HardSigmoid")
 def hard_sigmoid(node: Node, builder: Builder) -> Tensor:
+    """Lower to unary hard_sigmoid."""
     alpha, beta = float(node.attributes.get("alpha", 0.2)), float(node.attributes.get("beta", 0.5))
     return unary(builder, node.x, "hard_sigmoid", alpha, beta)
 
 
 @lowers("Gelu")
 def gelu(node: Node, builder: Builder) -> Tensor:
+    """Lower to unary gelu, exact or with tanh."""
     return unary(builder, node.x, "gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "gelu")
 
 
 @lowers("Swish")
 def swish(node: Node, builder: Builder) -> Tensor:
+    """Lower x * sigmoid(x) to unary silu."""
     alpha = float(node.attributes.get("alpha", 1.0))
     if alpha != 1.0:
         raise Unsupported(f"alpha is {alpha}, expected 1")
@@ -82,6 +88,7 @@ def swish(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Clip")
 def clip(node: Node, builder: Builder) -> Tensor:
+    """Lower to relu or clip."""
     low = node.scalar(1, "its minimum") if node.has(1) else float(node.attributes.get("min", -FLOAT_MAX))
     high = node.scalar(2, "its maximum") if node.has(2) else float(node.attributes.get("max", FLOAT_MAX))
     return clipped(builder, node.x, low, high)
@@ -95,6 +102,7 @@ def clipped(builder: Builder, x: Tensor, low: float, high: float) -> Tensor:
 
 @lowers("PRelu")
 def prelu(node: Node, builder: Builder) -> Tensor:
+    """Lower to prelu, or to leaky_relu where all channels share one slope."""
     slope = node.constant(1, "its slope")
     if slope.size == 1:
         return unary(builder, node.x, "leaky_relu", float(slope.reshape(-1)[0]))
@@ -106,6 +114,7 @@ def prelu(node: Node, builder: Builder) -> Tensor:
 
 @lowers(*FUNCTIONS)
 def arithmetic(node: Node, builder: Builder) -> Tensor:
+    """Lower two or more operands; one that is constant per channel makes an affine step."""
     operands = [tensor for tensor in node.inputs if tensor is not None]
     function = FUNCTIONS[node.op]
     if len(operands) == 1:
@@ -162,6 +171,6 @@ def _per_channel(constant: Array, shape: Shape) -> Array | None:
     if len(shape) < 2 or constant.ndim > len(shape):
         return None
     full = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
-    if any(dim != 1 for axis, dim in enumerate(full.shape) if axis != 1):
+    if full.size != full.shape[1]:
         return None
     return np.broadcast_to(full.reshape(-1).astype(np.float64), (shape[1],))

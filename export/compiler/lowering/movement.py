@@ -10,6 +10,7 @@ from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, l
 
 @lowers("Identity", "Dropout", any_dtype=True)
 def identity(node: Node, builder: Builder) -> Tensor:
+    """Hand the input on."""
     if node.op == "Dropout" and len(node.shapes) > 1 and node.shapes[1] is not None:
         raise Unsupported("its mask is used")
     return node.x
@@ -17,6 +18,7 @@ def identity(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Cast", "CastLike", any_dtype=True)
 def cast(node: Node, builder: Builder) -> Tensor:
+    """Hand the input on; a cast that changes the type of run-time values is not possible."""
     target = int(node.attributes["to"]) if node.op == "Cast" else None
     names = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
     wanted = names.get(target) if target is not None else node.input(1).dtype
@@ -27,11 +29,13 @@ def cast(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", any_dtype=True)
 def reshape(node: Node, builder: Builder) -> Tensor:
+    """Lower to reshape; the shape is known."""
     return builder.reshape(node.x, node.shape)
 
 
 @lowers("Expand", any_dtype=True)
 def expand(node: Node, builder: Builder) -> Tensor:
+    """Lower an expansion that copies nothing to reshape."""
     if node.x.elements != int(np.prod(node.shape)):
         raise Unsupported(f"from {list(node.x.shape)} to {list(node.shape)} it would copy elements")
     return builder.reshape(node.x, node.shape)
@@ -39,6 +43,7 @@ def expand(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Transpose", any_dtype=True)
 def transpose(node: Node, builder: Builder) -> Tensor:
+    """Lower to transpose; a dequantised constant keeps its integers."""
     x = node.x
     perm = tuple(int(axis) for axis in node.attributes.get("perm", reversed(range(len(x.shape)))))
     if x.data is not None:  # the weights of a linear layer behind DequantizeLinear
@@ -50,6 +55,7 @@ def transpose(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Concat", any_dtype=True)
 def concat(node: Node, builder: Builder) -> Tensor:
+    """Lower to concat."""
     parts = [tensor for tensor in node.inputs if tensor is not None]
     if len(parts) > 255:
         raise Unsupported(f"{len(parts)} inputs, at most 255 are possible")
@@ -69,6 +75,7 @@ def sliced(builder: Builder, x: Tensor, axis: int, start: int, size: int, step: 
 
 @lowers("Slice", any_dtype=True)
 def slice_(node: Node, builder: Builder) -> Tensor:
+    """Lower to slice with clamped starts."""
     rank = len(node.x.shape)
     starts, ends = node.ints("starts", 1), node.ints("ends", 2)
     if starts is None or ends is None:
@@ -88,6 +95,7 @@ def slice_(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Split", any_dtype=True)
 def split(node: Node, builder: Builder) -> list[Tensor]:
+    """Lower to one slice for each output."""
     axis = normalize_axis(int(node.attributes.get("axis", 0)), len(node.x.shape))
     sizes = node.ints("split", 1)
     if sizes is None:
@@ -100,6 +108,7 @@ def split(node: Node, builder: Builder) -> list[Tensor]:
 
 @lowers("Gather", any_dtype=True)
 def gather(node: Node, builder: Builder) -> Tensor:
+    """Lower evenly spaced constant indices to slice."""
     axis = normalize_axis(int(node.attributes.get("axis", 0)), len(node.x.shape))
     size = node.x.shape[axis]
     indices = [int(i) % size for i in node.constant(1, "its indices").reshape(-1)]
@@ -111,6 +120,7 @@ def gather(node: Node, builder: Builder) -> Tensor:
 
 @lowers("DepthToSpace", "SpaceToDepth", any_dtype=True)
 def depth_space(node: Node, builder: Builder) -> Tensor:
+    """Lower to reshape, transpose, reshape."""
     n, c, h, w = node.x.shape
     b = int(node.attributes["blocksize"])
     if node.op == "SpaceToDepth":
@@ -127,6 +137,7 @@ def depth_space(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Pad")
 def pad(node: Node, builder: Builder) -> Tensor:
+    """Lower to pad; negative amounts crop first."""
     rank = len(node.x.shape)
     given = node.ints("pads", 1)
     mode = node.attributes.get("mode", "constant")

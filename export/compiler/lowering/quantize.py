@@ -1,4 +1,4 @@
-"""QuantizeLinear and DequantizeLinear. uint8 values are int8 from here on: 128 is subtracted from them and from the zero point."""
+"""QuantizeLinear and DequantizeLinear. uint8 becomes int8: 128 is subtracted from values and zero point."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def _per_tensor(node: Node) -> tuple[Quantization, str]:
 
 @lowers("QuantizeLinear", any_dtype=True)
 def quantize_linear(node: Node, builder: Builder) -> Tensor:
+    """Lower to quantize; constants are quantised now."""
     x = node.x
     if x.data is not None:
         return _quantize_constant(node, x.data, builder)
@@ -71,6 +72,7 @@ def _broadcast_shape(node: Node, rank: int, count: int) -> tuple[int, ...]:
 
 @lowers("DequantizeLinear", any_dtype=True)
 def dequantize_linear(node: Node, builder: Builder) -> Tensor:
+    """Lower to dequantize; constants become float32 and keep their integers beside them."""
     x = node.x
     if x.data is not None:
         return _dequantize_constant(node, x.data, builder)

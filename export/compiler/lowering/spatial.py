@@ -13,6 +13,7 @@ from edgelane.export.compiler.lowering.convolution import window_pads
 
 @lowers("MaxPool", any_dtype=True)
 def max_pool(node: Node, builder: Builder) -> Tensor:
+    """Lower to max_pool2d; ceil_mode becomes padding."""
     require_images(node.x)
     if len(node.shapes) > 1 and node.shapes[1] is not None:
         raise Unsupported("its second output, the indices, is used")
@@ -28,6 +29,7 @@ def max_pool(node: Node, builder: Builder) -> Tensor:
 
 @lowers("AveragePool")
 def average_pool(node: Node, builder: Builder) -> Tensor:
+    """Lower to average_pool2d; ceil_mode becomes padding where padding is not counted."""
     require_images(node.x)
     kernel = list(node.attributes["kernel_shape"])
     strides = list(node.attributes.get("strides", [1, 1]))
@@ -60,18 +62,21 @@ def _reach(node: Node, pads: list[int], kernel: list[int], strides: list[int], d
 
 @lowers("GlobalAveragePool")
 def global_average_pool(node: Node, builder: Builder) -> Tensor:
+    """Lower to global_average_pool."""
     require_images(node.x)
     return builder.step("global_average_pool", [node.x], node.shape)
 
 
 @lowers("GlobalMaxPool", any_dtype=True)
 def global_max_pool(node: Node, builder: Builder) -> Tensor:
+    """Lower to a max_pool2d over the whole image."""
     require_images(node.x)
     return builder.moved("max_pool2d", [node.x], node.shape, kernel_shape=list(node.x.shape[2:]))
 
 
 @lowers("ReduceMean")
 def reduce_mean(node: Node, builder: Builder) -> Tensor:
+    """Lower to global_average_pool for height and width, else to reduce_mean."""
     x = node.x
     given = node.ints("axes", 1)
     if not given:
@@ -91,6 +96,7 @@ def reduce_mean(node: Node, builder: Builder) -> Tensor:
 
 @lowers("Softmax", "LogSoftmax")
 def softmax(node: Node, builder: Builder) -> Tensor:
+    """Lower to softmax or log_softmax."""
     x = node.x
     op = "softmax" if node.op == "Softmax" else "log_softmax"
     if node.opset >= 13:
@@ -107,6 +113,7 @@ NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
 
 @lowers("Resize", any_dtype=True)
 def resize(node: Node, builder: Builder) -> Tensor:
+    """Lower a resize of height and width."""
     x, attributes = node.x, node.attributes
     require_images(x)
     mode = attributes.get("mode", "nearest")
