@@ -37,8 +37,12 @@ def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[
         graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
         ignored = [module for name, module in model.named_modules() if name in keep]
         groups = graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear])
-        for group in list(groups):
-            _cut_group(graph, group, importance, sparsity)
+        # All scores before the first cut, which would leave the other groups' indices stale.
+        cuts = [(group[0].dep, _smallest(group, importance, sparsity)) for group in groups]
+        for dependency, indices in cuts:
+            cutting = graph.get_pruning_group(dependency.target.module, dependency.handler, indices)
+            if indices and graph.check_pruning_group(cutting):
+                cutting.prune()
     except EdgelaneError:
         raise
     except Exception as error:
@@ -53,24 +57,19 @@ def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[
     _check_runs(model, inputs)
 
 
-def _cut_group(graph: Any, group: Any, importance: Any, sparsity: float) -> None:
-    root, function = group[0].dep.target.module, group[0].dep.handler
+def _smallest(group: Any, importance: Any, sparsity: float) -> list[int]:
+    """The channels of `group` that go."""
     scores = importance(group)
     if scores is None:
-        return
+        return []
     # A grouped convolution must lose the same number from each group.
-    lots = max([getattr(dep.target.module, "groups", 1) for dep, _ in group if not _depthwise(dep.target.module)] or [1])
+    lots = max(getattr(entry.target.module, "groups", 1) for entry, _ in group if not _depthwise(entry.target.module))
     per_lot = len(scores) // lots
     scores = scores.reshape(lots, per_lot).mean(0)
     unit = CHANNEL_MULTIPLE // math.gcd(CHANNEL_MULTIPLE, lots)
     kept = max(unit, unit * math.floor(per_lot * (1.0 - sparsity) / unit + 0.5))
-    if kept >= per_lot:
-        return
-    smallest = torch.argsort(scores, stable=True)[: per_lot - kept]
-    indices = [int(index) + lot * per_lot for lot in range(lots) for index in smallest]
-    cutting = graph.get_pruning_group(root, function, indices)
-    if graph.check_pruning_group(cutting):
-        cutting.prune()
+    going = torch.argsort(scores, stable=True)[: max(0, per_lot - kept)]
+    return [int(index) + lot * per_lot for lot in range(lots) for index in going]
 
 
 def _depthwise(module: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
             _add_open_masks(rebuilt, pruning, pattern)
         if quantization:
             rebuilt = requantize_structure(rebuilt, quantization["skip"])
-        rebuilt.load_state_dict(dict(state_dict))
+        rebuilt.load_state_dict(_with_versions(state_dict, rebuilt))
         if pruning and pattern is not None and pattern.kind != "channel" and not masked:
             _add_open_masks(rebuilt, pruning, pattern)
             _close_on_zeros(rebuilt)
@@ -48,6 +49,13 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
         raise EdgelaneError(f"the checkpoint ({done}) does not fit {type(model).__name__}: {reason}") from error
     set_record(rebuilt, **compression)
     return rebuilt.eval()
+
+
+def _with_versions(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """The same tensors with the layout versions of today's modules, which a checkpoint does not hold and MNASNet insists on."""
+    versioned = OrderedDict(state_dict)
+    versioned._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    return versioned
 
 
 def _add_open_masks(model: nn.Module, pruning: Mapping[str, Any], pattern: Pattern) -> None:
