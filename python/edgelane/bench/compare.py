@@ -16,6 +16,7 @@ from edgelane.bench.agreement import check_agreement
 from edgelane.bench.peers import KINDS, Runner, runner
 from edgelane.bench.timing import BenchmarkResult, benchmark
 from edgelane.errors import EdgelaneError
+from edgelane.extras import missing
 
 if TYPE_CHECKING:
     from edgelane.runtime import TensorSpec
@@ -93,7 +94,7 @@ def compare(
         report = None if progress is None else _bind(progress, f"{count} thread{'s' * (count > 1)}")
         results[count] = benchmark(runners, seconds, baseline=baseline, progress=report)
         layers[count] = [asdict(row) for row in Session(path, threads=count).profile(feeds)]
-    described = {
+    described: dict[str, dict[str, object]] = {
         name: {"engine": run.kind, "file": str(run.path), "version": run.version, "settings": run.settings}
         for name, run in runners.items()
     }
@@ -160,7 +161,7 @@ def _rename(kind: str, file: Path, feeds: dict[str, npt.NDArray[Any]]) -> dict[s
         try:
             import onnx
         except ImportError as error:
-            raise EdgelaneError('onnx is not installed; run: pip install "edgelane[bench]"') from error
+            raise missing("onnx") from error
         try:
             graph = onnx.load(str(file), load_external_data=False).graph
         except Exception as error:  # protobuf's DecodeError has no stable import path

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from edgelane.bench.environment import version
 from edgelane.errors import EdgelaneError
+from edgelane.extras import missing
 
 Array = npt.NDArray[Any]
 KINDS = ("edgelane", "onnxruntime", "openvino", "torch")
@@ -156,8 +157,7 @@ def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        extra = "train" if package == "torch" else "bench"
-        raise EdgelaneError(f'{package} is not installed; run: pip install "edgelane[{extra}]"') from error
+        raise missing(package) from error
 
 
 def _first_line(error: BaseException) -> str:
