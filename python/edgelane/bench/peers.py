@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgelane.bench.environment import version
+from edgelane.bench.machine import version
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from edgelane.bench.environment import Load, environment, load_average
+from edgelane.bench.machine import Load, environment, load_average
 from edgelane.errors import EdgelaneError
 
 CALLS_PER_TURN = 4

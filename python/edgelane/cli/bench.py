@@ -17,9 +17,7 @@ def bench(
     model: Annotated[Path, typer.Argument(help="A compiled network.", metavar="MODEL.lane")],
     against: Annotated[
         str,
-        typer.Option(
-            help="Engines to compare with: onnxruntime, openvino, torch; ENGINE=FILE for another file than the model's own."
-        ),
+        typer.Option(help="Engines to compare with: onnxruntime, openvino, torch; ENGINE=FILE for another file."),
     ] = "",
     threads: Annotated[str, typer.Option(help="Thread counts, one comparison for each, as 1,2.")] = "1",
     seconds: Annotated[float, typer.Option(help="Measuring time for each thread count.")] = 10.0,

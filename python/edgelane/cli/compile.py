@@ -22,12 +22,12 @@ def compile(
     json: JsonFlag = False,
 ) -> None:
     """Compile an ONNX file to a .lane file and say what became of each layer."""
-    import edgelane
+    from edgelane.export.compiler import compile as compile_model
 
     target = model.with_suffix(".lane") if output is None else output
     shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
     with working("compiling"):
-        report = edgelane.compile(model, target, input_shapes=shapes)
+        report = compile_model(model, target, input_shapes=shapes)
     if json:
         print_json(report.to_dict())
         return
