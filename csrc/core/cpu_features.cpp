@@ -1,0 +1,115 @@
+#include "core/cpu_features.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "core/status.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace edgelane {
+namespace {
+
+constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni};
+
+// __builtin_cpu_supports asks CPUID and, for the wide registers, whether the operating system saves them.
+bool cpu_runs(Isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return avx2;
+    case Isa::avx512:
+      return avx512;
+    case Isa::avx512_vnni:
+      return avx512 && __builtin_cpu_supports("avx512vnni");
+  }
+  return false;
+#else
+  return isa == Isa::scalar;
+#endif
+}
+
+std::string names_of(const std::vector<Isa>& isas) {
+  std::string names;
+  for (Isa isa : isas) names += (names.empty() ? "" : ", ") + std::string(isa_name(isa));
+  return names;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx512_vnni:
+      return "avx512_vnni";
+  }
+  return "unknown";
+}
+
+const std::vector<Isa>& available_isas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found;
+    for (Isa isa : kAllIsas)
+      if (cpu_runs(isa)) found.push_back(isa);
+    return found;
+  }();
+  return isas;
+}
+
+Isa select_isa(const std::string& request) {
+  std::string wanted = request;
+  if (wanted.empty()) {
+    const char* environment = std::getenv("EDGELANE_ISA");
+    if (environment != nullptr) wanted = environment;
+  }
+  const std::vector<Isa>& available = available_isas();
+  if (wanted.empty()) return available.back();
+  for (Isa isa : kAllIsas) {
+    if (wanted != isa_name(isa)) continue;
+    for (Isa have : available)
+      if (have == isa) return isa;
+    throw Error(StatusCode::unsupported,
+                "instruction set " + wanted + " is not available on this CPU, which has " + names_of(available));
+  }
+  throw Error(StatusCode::invalid_argument, "unknown instruction set '" + wanted + "'; known are " +
+                                                names_of(std::vector<Isa>(std::begin(kAllIsas), std::end(kAllIsas))));
+}
+
+std::string cpu_name() {
+#if defined(__x86_64__)
+  unsigned regs[12] = {};
+  if (__get_cpuid_max(0x80000000u, nullptr) >= 0x80000004u) {
+    for (unsigned leaf = 0; leaf < 3; ++leaf)
+      __cpuid(0x80000002u + leaf, regs[leaf * 4], regs[leaf * 4 + 1], regs[leaf * 4 + 2], regs[leaf * 4 + 3]);
+    char brand[sizeof(regs) + 1] = {};
+    std::memcpy(brand, regs, sizeof(regs));
+    std::string name(brand);
+    const size_t first = name.find_first_not_of(' ');
+    if (first != std::string::npos) return name.substr(first, name.find_last_not_of(' ') - first + 1);
+  }
+#else
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    if (line.rfind("model name", 0) != 0 && line.rfind("Model", 0) != 0) continue;
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+#endif
+  return "unknown";
+}
+
+}  // namespace edgelane

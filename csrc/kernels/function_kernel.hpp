@@ -1,0 +1,32 @@
+// A prepared step made of one callable; what the families build their PreparedKernels from.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "kernels/registry.hpp"
+
+namespace edgelane {
+
+// `run` is called with the KernelArgs; it must neither throw nor allocate.
+template <class Run>
+class FunctionKernel final : public PreparedKernel {
+ public:
+  FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run) : run_(std::move(run)) {
+    info_.kernel = entry.name;
+    info_.format = "-";
+    info_.isa = entry.isa;
+    workspace_bytes_ = workspace_bytes;
+  }
+  void run(const KernelArgs& args) const noexcept override { run_(args); }
+
+ private:
+  Run run_;
+};
+
+template <class Run>
+std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run) {
+  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run));
+}
+
+}  // namespace edgelane

@@ -1,0 +1,63 @@
+#include "kernels/registry.hpp"
+
+#include <cstring>
+
+#include "core/status.hpp"
+
+namespace edgelane {
+namespace {
+
+constexpr KernelEntry kEntries[] = {
+#define EDGELANE_KERNEL(family, name, isa) {#family, #name, Isa::isa},
+#if __has_include("kernels/conv2d/kernels.inc")
+#include "kernels/conv2d/kernels.inc"
+#endif
+#if __has_include("kernels/linear/kernels.inc")
+#include "kernels/linear/kernels.inc"
+#endif
+#include "kernels/conv_transpose2d/kernels.inc"
+#include "kernels/convert/kernels.inc"
+#include "kernels/elementwise/kernels.inc"
+#include "kernels/movement/kernels.inc"
+#include "kernels/pool/kernels.inc"
+#include "kernels/reduce/kernels.inc"
+#include "kernels/resize/kernels.inc"
+#include "kernels/softmax/kernels.inc"
+#undef EDGELANE_KERNEL
+};
+
+// <operation>_<tile>_<isa>: the operation is what stands before the tile, which holds no underscore.
+bool serves(const KernelEntry& entry, const char* family, const std::string& operation) {
+  if (std::strcmp(entry.family, family) != 0) return false;
+  if (std::strncmp(entry.name, operation.c_str(), operation.size()) != 0 || entry.name[operation.size()] != '_') return false;
+  const char* tile_end = std::strchr(entry.name + operation.size() + 1, '_');
+  return tile_end != nullptr && std::strcmp(tile_end + 1, isa_name(entry.isa)) == 0;
+}
+
+}  // namespace
+
+Span<const KernelEntry> all_kernels() noexcept { return {kEntries, sizeof(kEntries) / sizeof(kEntries[0])}; }
+
+const KernelEntry& select_kernel(const char* family, const std::string& operation, const KernelOptions& options) {
+  const KernelEntry* best = nullptr;
+  std::string known;
+  for (const KernelEntry& entry : kEntries) {
+    if (!serves(entry, family, operation)) continue;
+    known += std::string(known.empty() ? "" : ", ") + entry.name;
+    if (!options.kernel.empty()) {
+      if (options.kernel != entry.name) continue;
+      if (entry.isa > options.isa) {
+        throw Error(StatusCode::unsupported, "kernel " + options.kernel + " needs " + isa_name(entry.isa) +
+                                                 ", but the instruction set is " + isa_name(options.isa));
+      }
+      return entry;
+    }
+    if (entry.isa <= options.isa && (best == nullptr || entry.isa > best->isa)) best = &entry;
+  }
+  if (best == nullptr) {
+    throw Error(StatusCode::invalid_argument, "no kernel \"" + options.kernel + "\" for " + operation + "; known: " + known);
+  }
+  return *best;
+}
+
+}  // namespace edgelane

@@ -1,0 +1,147 @@
+// Vectors of sixteen for AVX-512 F, BW, DQ, VL; the interface is described in vec_scalar.hpp.
+// Include only from *_avx512.cpp and *_avx512_vnni.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define EDGELANE_INLINE inline __attribute__((always_inline))
+
+namespace edgelane {
+namespace {
+
+struct MaskAvx512 {
+  __mmask16 v;
+  static EDGELANE_INLINE MaskAvx512 of(uint32_t bits) { return {static_cast<__mmask16>(bits)}; }
+  static EDGELANE_INLINE MaskAvx512 first(int n) { return of(n >= 16 ? 0xffffu : (1u << n) - 1); }
+  friend EDGELANE_INLINE MaskAvx512 operator&(MaskAvx512 a, MaskAvx512 b) { return {_kand_mask16(a.v, b.v)}; }
+  friend EDGELANE_INLINE MaskAvx512 operator|(MaskAvx512 a, MaskAvx512 b) { return {_kor_mask16(a.v, b.v)}; }
+  friend EDGELANE_INLINE MaskAvx512 operator!(MaskAvx512 a) { return {_knot_mask16(a.v)}; }
+};
+
+struct VecF32Avx512;
+
+struct VecI32Avx512 {
+  static constexpr int width = 16;
+  __m512i v;
+
+  static EDGELANE_INLINE VecI32Avx512 zero() { return {_mm512_setzero_si512()}; }
+  static EDGELANE_INLINE VecI32Avx512 broadcast(int32_t x) { return {_mm512_set1_epi32(x)}; }
+  static EDGELANE_INLINE VecI32Avx512 load(const int32_t* p) { return {_mm512_load_si512(p)}; }
+  static EDGELANE_INLINE VecI32Avx512 loadu(const void* p) { return {_mm512_loadu_si512(p)}; }
+  static EDGELANE_INLINE VecI32Avx512 load_mask(const void* p, uint32_t bits) {
+    return {_mm512_maskz_loadu_epi32(static_cast<__mmask16>(bits), p)};
+  }
+  static EDGELANE_INLINE VecI32Avx512 load_first(const void* p, int n) {
+    return {_mm512_maskz_loadu_epi32(MaskAvx512::first(n).v, p)};
+  }
+  // Sixteen bytes, zero-extended.
+  static EDGELANE_INLINE VecI32Avx512 load_u8(const uint8_t* p) {
+    return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static EDGELANE_INLINE VecI32Avx512 load_u8_first(const uint8_t* p, int n) {
+    return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(MaskAvx512::first(n).v, p))};
+  }
+  EDGELANE_INLINE void store(int32_t* p) const { _mm512_store_si512(p, v); }
+  EDGELANE_INLINE void storeu(void* p) const { _mm512_storeu_si512(p, v); }
+  EDGELANE_INLINE void store_mask(void* p, uint32_t bits) const { _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(bits), v); }
+  EDGELANE_INLINE void store_first(void* p, int n) const { _mm512_mask_storeu_epi32(p, MaskAvx512::first(n).v, v); }
+  // The lanes, which hold 0 to 255, as bytes.
+  EDGELANE_INLINE void store_u8(uint8_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
+  EDGELANE_INLINE void store_u8_first(uint8_t* p, int n) const {
+    _mm_mask_storeu_epi8(p, MaskAvx512::first(n).v, _mm512_cvtepi32_epi8(v));
+  }
+  EDGELANE_INLINE VecF32Avx512 to_float() const;
+  EDGELANE_INLINE VecF32Avx512 bitcast() const;
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 shl() const {
+    return {_mm512_slli_epi32(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 shr() const {
+    return {_mm512_srli_epi32(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 sar() const {
+    return {_mm512_srai_epi32(v, N)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 operator+(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 operator-(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 operator*(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 operator&(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_and_si512(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 operator|(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_or_si512(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 operator^(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 min(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_min_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 max(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE MaskAvx512 operator<(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }
+  friend EDGELANE_INLINE MaskAvx512 operator==(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 select(MaskAvx512 m, VecI32Avx512 a, VecI32Avx512 b) {
+    return {_mm512_mask_blend_epi32(m.v, b.v, a.v)};
+  }
+};
+
+struct VecF32Avx512 {
+  static constexpr int width = 16;
+  using Int = VecI32Avx512;
+  using Mask = MaskAvx512;
+  __m512 v;
+
+  static EDGELANE_INLINE VecF32Avx512 zero() { return {_mm512_setzero_ps()}; }
+  static EDGELANE_INLINE VecF32Avx512 broadcast(float x) { return {_mm512_set1_ps(x)}; }
+  static EDGELANE_INLINE VecF32Avx512 load(const float* p) { return {_mm512_load_ps(p)}; }
+  static EDGELANE_INLINE VecF32Avx512 loadu(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static EDGELANE_INLINE VecF32Avx512 load_mask(const float* p, uint32_t bits) {
+    return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(bits), p)};
+  }
+  static EDGELANE_INLINE VecF32Avx512 load_first(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(MaskAvx512::first(n).v, p)};
+  }
+  EDGELANE_INLINE void store(float* p) const { _mm512_store_ps(p, v); }
+  EDGELANE_INLINE void storeu(float* p) const { _mm512_storeu_ps(p, v); }
+  EDGELANE_INLINE void store_mask(float* p, uint32_t bits) const { _mm512_mask_storeu_ps(p, static_cast<__mmask16>(bits), v); }
+  EDGELANE_INLINE void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, MaskAvx512::first(n).v, v); }
+  EDGELANE_INLINE VecI32Avx512 to_int() const { return {_mm512_cvtps_epi32(v)}; }
+  EDGELANE_INLINE VecI32Avx512 bitcast() const { return {_mm512_castps_si512(v)}; }
+  EDGELANE_INLINE float reduce_add() const { return _mm512_reduce_add_ps(v); }
+  EDGELANE_INLINE float reduce_max() const { return _mm512_reduce_max_ps(v); }
+  friend EDGELANE_INLINE VecF32Avx512 operator+(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_add_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 operator-(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 operator*(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 operator/(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_div_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 min(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_min_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 max(VecF32Avx512 a, VecF32Avx512 b) { return {_mm512_max_ps(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 sqrt(VecF32Avx512 a) { return {_mm512_sqrt_ps(a.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 abs(VecF32Avx512 a) { return {_mm512_abs_ps(a.v)}; }
+  friend EDGELANE_INLINE VecF32Avx512 round_even(VecF32Avx512 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 floor(VecF32Avx512 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 ceil(VecF32Avx512 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+  }
+  friend EDGELANE_INLINE MaskAvx512 operator<(VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
+  }
+  friend EDGELANE_INLINE MaskAvx512 operator<=(VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)};
+  }
+  friend EDGELANE_INLINE MaskAvx512 operator==(VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 select(MaskAvx512 m, VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_mask_blend_ps(m.v, b.v, a.v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 fma(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) { return fma(a, b, c); }
+};
+
+EDGELANE_INLINE VecF32Avx512 VecI32Avx512::to_float() const { return {_mm512_cvtepi32_ps(v)}; }
+EDGELANE_INLINE VecF32Avx512 VecI32Avx512::bitcast() const { return {_mm512_castsi512_ps(v)}; }
+
+}  // namespace
+}  // namespace edgelane

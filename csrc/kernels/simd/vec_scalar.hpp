@@ -1,0 +1,203 @@
+// Vectors of four for any CPU: the portable form of vec_avx2.hpp and vec_avx512.hpp, with the same members and the same results.
+//
+// The three headers define one interface, so that an algorithm is one template over the float vector type V:
+//   V::load/loadu/load_first(p, n)/load_mask(p, bits)      lanes that are not loaded are 0
+//   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
+//   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
+//   fma(a, b, c) is a * b + c rounded once; here, too
+//   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
+//   a < b, a <= b, a == b give V::Mask; V::Mask::of(bits), V::Mask::first(n), m & n, m | n, !m; select(m, a, b) is m ? a : b
+// Everything is in an anonymous namespace: a template that is instantiated with one of these types belongs to its own source
+// file, and code compiled for one instruction set can never be linked into another one's place.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define EDGELANE_INLINE inline __attribute__((always_inline))
+
+namespace edgelane {
+namespace {
+
+struct MaskScalar {
+  bool v[4];
+  static EDGELANE_INLINE MaskScalar of(uint32_t bits) {
+    return {{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0}};
+  }
+  static EDGELANE_INLINE MaskScalar first(int n) { return {{n > 0, n > 1, n > 2, n > 3}}; }
+  friend EDGELANE_INLINE MaskScalar operator&(MaskScalar a, MaskScalar b) {
+    return {{a.v[0] && b.v[0], a.v[1] && b.v[1], a.v[2] && b.v[2], a.v[3] && b.v[3]}};
+  }
+  friend EDGELANE_INLINE MaskScalar operator|(MaskScalar a, MaskScalar b) {
+    return {{a.v[0] || b.v[0], a.v[1] || b.v[1], a.v[2] || b.v[2], a.v[3] || b.v[3]}};
+  }
+  friend EDGELANE_INLINE MaskScalar operator!(MaskScalar a) { return {{!a.v[0], !a.v[1], !a.v[2], !a.v[3]}}; }
+};
+
+// One lane-wise operation: EXPR is over a.v[i] and b.v[i].
+#define EDGELANE_LANES(TYPE, EXPR)             \
+  {                                            \
+    TYPE r;                                    \
+    for (int i = 0; i < 4; ++i) r.v[i] = EXPR; \
+    return r;                                  \
+  }
+
+struct VecF32Scalar;
+
+struct VecI32Scalar {
+  static constexpr int width = 4;
+  int32_t v[4];
+
+  static EDGELANE_INLINE VecI32Scalar zero() { return broadcast(0); }
+  static EDGELANE_INLINE VecI32Scalar broadcast(int32_t x) { return {{x, x, x, x}}; }
+  static EDGELANE_INLINE VecI32Scalar load(const int32_t* p) { return loadu(p); }
+  static EDGELANE_INLINE VecI32Scalar loadu(const void* p) {
+    VecI32Scalar r;
+    std::memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  static EDGELANE_INLINE VecI32Scalar load_mask(const void* p, uint32_t bits) {
+    VecI32Scalar r = zero();
+    for (int i = 0; i < 4; ++i)
+      if (bits >> i & 1) std::memcpy(&r.v[i], static_cast<const char*>(p) + 4 * i, 4);
+    return r;
+  }
+  static EDGELANE_INLINE VecI32Scalar load_first(const void* p, int n) { return load_mask(p, n >= 4 ? 15u : (1u << n) - 1); }
+  // Four bytes, zero-extended.
+  static EDGELANE_INLINE VecI32Scalar load_u8(const uint8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static EDGELANE_INLINE VecI32Scalar load_u8_first(const uint8_t* p, int n) {
+    VecI32Scalar r = zero();
+    for (int i = 0; i < n && i < 4; ++i) r.v[i] = p[i];
+    return r;
+  }
+  EDGELANE_INLINE void store(int32_t* p) const { storeu(p); }
+  EDGELANE_INLINE void storeu(void* p) const { std::memcpy(p, v, sizeof v); }
+  EDGELANE_INLINE void store_mask(void* p, uint32_t bits) const {
+    for (int i = 0; i < 4; ++i)
+      if (bits >> i & 1) std::memcpy(static_cast<char*>(p) + 4 * i, &v[i], 4);
+  }
+  EDGELANE_INLINE void store_first(void* p, int n) const { store_mask(p, n >= 4 ? 15u : (1u << n) - 1); }
+  // The lanes, which hold 0 to 255, as bytes.
+  EDGELANE_INLINE void store_u8(uint8_t* p) const { store_u8_first(p, 4); }
+  EDGELANE_INLINE void store_u8_first(uint8_t* p, int n) const {
+    for (int i = 0; i < n && i < 4; ++i) p[i] = static_cast<uint8_t>(v[i]);
+  }
+  EDGELANE_INLINE VecF32Scalar to_float() const;
+  EDGELANE_INLINE VecF32Scalar bitcast() const;
+  template <int N>
+  EDGELANE_INLINE VecI32Scalar shl() const {
+    return {{static_cast<int32_t>(static_cast<uint32_t>(v[0]) << N), static_cast<int32_t>(static_cast<uint32_t>(v[1]) << N),
+             static_cast<int32_t>(static_cast<uint32_t>(v[2]) << N), static_cast<int32_t>(static_cast<uint32_t>(v[3]) << N)}};
+  }
+  template <int N>  // zeros move in
+  EDGELANE_INLINE VecI32Scalar shr() const {
+    return {{static_cast<int32_t>(static_cast<uint32_t>(v[0]) >> N), static_cast<int32_t>(static_cast<uint32_t>(v[1]) >> N),
+             static_cast<int32_t>(static_cast<uint32_t>(v[2]) >> N), static_cast<int32_t>(static_cast<uint32_t>(v[3]) >> N)}};
+  }
+  template <int N>  // the sign moves in
+  EDGELANE_INLINE VecI32Scalar sar() const {
+    return {{v[0] >> N, v[1] >> N, v[2] >> N, v[3] >> N}};
+  }
+  // Sums and products wrap around, as the vector instructions do.
+  friend EDGELANE_INLINE VecI32Scalar operator+(VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i])));
+  friend EDGELANE_INLINE VecI32Scalar operator-(VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) - static_cast<uint32_t>(b.v[i])));
+  friend EDGELANE_INLINE VecI32Scalar operator*(VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) * static_cast<uint32_t>(b.v[i])));
+  friend EDGELANE_INLINE VecI32Scalar operator&(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(VecI32Scalar, a.v[i] & b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar operator|(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(VecI32Scalar, a.v[i] | b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar operator^(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(VecI32Scalar, a.v[i] ^ b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar min(VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar max(VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE MaskScalar operator<(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] < b.v[i]);
+  friend EDGELANE_INLINE MaskScalar operator==(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar select(MaskScalar m, VecI32Scalar a, VecI32Scalar b)
+      EDGELANE_LANES(VecI32Scalar, m.v[i] ? a.v[i] : b.v[i]);
+};
+
+struct VecF32Scalar {
+  static constexpr int width = 4;
+  using Int = VecI32Scalar;
+  using Mask = MaskScalar;
+  float v[4];
+
+  static EDGELANE_INLINE VecF32Scalar zero() { return broadcast(0.0f); }
+  static EDGELANE_INLINE VecF32Scalar broadcast(float x) { return {{x, x, x, x}}; }
+  static EDGELANE_INLINE VecF32Scalar load(const float* p) { return loadu(p); }
+  static EDGELANE_INLINE VecF32Scalar loadu(const float* p) {
+    VecF32Scalar r;
+    std::memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  static EDGELANE_INLINE VecF32Scalar load_mask(const float* p, uint32_t bits) {
+    VecF32Scalar r = zero();
+    for (int i = 0; i < 4; ++i)
+      if (bits >> i & 1) r.v[i] = p[i];
+    return r;
+  }
+  static EDGELANE_INLINE VecF32Scalar load_first(const float* p, int n) { return load_mask(p, n >= 4 ? 15u : (1u << n) - 1); }
+  EDGELANE_INLINE void store(float* p) const { storeu(p); }
+  EDGELANE_INLINE void storeu(float* p) const { std::memcpy(p, v, sizeof v); }
+  EDGELANE_INLINE void store_mask(float* p, uint32_t bits) const {
+    for (int i = 0; i < 4; ++i)
+      if (bits >> i & 1) p[i] = v[i];
+  }
+  EDGELANE_INLINE void store_first(float* p, int n) const { store_mask(p, n >= 4 ? 15u : (1u << n) - 1); }
+  EDGELANE_INLINE VecI32Scalar to_int() const {
+    VecI32Scalar r;
+    for (int i = 0; i < 4; ++i) r.v[i] = static_cast<int32_t>(std::nearbyintf(v[i]));
+    return r;
+  }
+  EDGELANE_INLINE VecI32Scalar bitcast() const {
+    VecI32Scalar r;
+    std::memcpy(r.v, v, sizeof v);
+    return r;
+  }
+  EDGELANE_INLINE float reduce_add() const { return (v[0] + v[1]) + (v[2] + v[3]); }
+  EDGELANE_INLINE float reduce_max() const {
+    float m = v[0];
+    for (int i = 1; i < 4; ++i) m = m > v[i] ? m : v[i];
+    return m;
+  }
+  friend EDGELANE_INLINE VecF32Scalar operator+(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(VecF32Scalar, a.v[i] + b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar operator-(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(VecF32Scalar, a.v[i] - b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar operator*(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar operator/(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(VecF32Scalar, a.v[i] / b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar min(VecF32Scalar a, VecF32Scalar b)
+      EDGELANE_LANES(VecF32Scalar, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar max(VecF32Scalar a, VecF32Scalar b)
+      EDGELANE_LANES(VecF32Scalar, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar sqrt(VecF32Scalar a) EDGELANE_LANES(VecF32Scalar, std::sqrt(a.v[i]));
+  friend EDGELANE_INLINE VecF32Scalar abs(VecF32Scalar a) EDGELANE_LANES(VecF32Scalar, std::fabs(a.v[i]));
+  friend EDGELANE_INLINE VecF32Scalar round_even(VecF32Scalar a) EDGELANE_LANES(VecF32Scalar, std::nearbyintf(a.v[i]));
+  friend EDGELANE_INLINE VecF32Scalar floor(VecF32Scalar a) EDGELANE_LANES(VecF32Scalar, std::floor(a.v[i]));
+  friend EDGELANE_INLINE VecF32Scalar ceil(VecF32Scalar a) EDGELANE_LANES(VecF32Scalar, std::ceil(a.v[i]));
+  friend EDGELANE_INLINE MaskScalar operator<(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] < b.v[i]);
+  friend EDGELANE_INLINE MaskScalar operator<=(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] <= b.v[i]);
+  friend EDGELANE_INLINE MaskScalar operator==(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar select(MaskScalar m, VecF32Scalar a, VecF32Scalar b)
+      EDGELANE_LANES(VecF32Scalar, m.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar fma(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
+      EDGELANE_LANES(VecF32Scalar, std::fma(a.v[i], b.v[i], c.v[i]));
+  // a * b + c as one or two roundings, whichever is fast: for sums whose tolerance is derived from their length anyway.
+  friend EDGELANE_INLINE VecF32Scalar muladd(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
+      EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i] + c.v[i]);
+};
+
+#undef EDGELANE_LANES
+
+EDGELANE_INLINE VecF32Scalar VecI32Scalar::to_float() const {
+  return {{static_cast<float>(v[0]), static_cast<float>(v[1]), static_cast<float>(v[2]), static_cast<float>(v[3])}};
+}
+EDGELANE_INLINE VecF32Scalar VecI32Scalar::bitcast() const {
+  VecF32Scalar r;
+  std::memcpy(r.v, v, sizeof v);
+  return r;
+}
+
+}  // namespace
+}  // namespace edgelane
