@@ -45,10 +45,12 @@ def train(
         result = train_model(
             model, data, output, config=config, image_size=image_size, pretrained=pretrained, limit=limit
         )
+    if not result:  # under torchrun only the first process has one
+        return
     if json:
         print_json(result)
         return
-    print_metrics(result["metrics"])
+    print_metrics(result["metrics"]["test"])
     out().print(f"wrote {output / 'model.pt'} and {output / 'train.json'}", markup=False)
 
 
@@ -59,4 +61,4 @@ def print_metrics(metrics: dict[str, object]) -> None:
     assert isinstance(per_class, dict)
     rows = [["all", *(f"{metrics[key]:.4f}" for key in keys)]]
     rows += [[name, *(f"{values[key]:.4f}" for key in keys)] for name, values in per_class.items()]
-    print_table(f"accuracy {metrics['accuracy']:.4f}", ("class", *keys), rows)
+    print_table(f"accuracy {metrics['accuracy']:.4f} on {metrics['count']} test items", ("class", *keys), rows)

@@ -111,10 +111,10 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> str:
     slowest = sorted(range(len(rows)), key=lambda index: -float(rows[index]["time_us"]))[:LAYERS_SHOWN]
     shown = [rows[index] for index in sorted(slowest)]
     rest = [rows[index] for index in range(len(rows)) if index not in set(slowest)]
-    formats = list(dict.fromkeys(str(row["format"] or "no weights") for row in shown))
+    formats = list(dict.fromkeys(_format(row) for row in shown))
     labels = [_layer_label(row) for row in shown]
     times = [float(row["time_us"]) for row in shown]
-    colours = [_SERIES[formats.index(str(row["format"] or "no weights")) % len(_SERIES)] for row in shown]
+    colours = [_SERIES[formats.index(_format(row)) % len(_SERIES)] for row in shown]
     if rest:
         labels.append(f"{len(rest)} more steps")
         times.append(sum(float(row["time_us"]) for row in rest))
@@ -150,9 +150,13 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _layer_label(row: Mapping[str, Any]) -> str:
-    if not row["format"]:
+    if row["format"] == "-":
         return f"{row['step']}  {row['op']}"
     return f"{row['step']}  {row['op']}  {row['format']} {float(row['density']):.0%}"
+
+
+def _format(row: Mapping[str, Any]) -> str:
+    return "no weights" if row["format"] == "-" else str(row["format"])
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from edgelane.preprocessing import Preprocessing
-from edgelane.runtime.session import Session
 
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 from edgelane.files import atomic_path, write_json
+from edgelane.preprocessing import Preprocessing
+from edgelane.runtime.session import Session
 
 if TYPE_CHECKING:
     from PIL.Image import Image
