@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 def find(folder: Path) -> list[tuple[Path, Document | None]]:
     """The folder's COCO documents with their content (None: damaged JSON); none when it is no such folder."""
-    candidates = []
+    candidates: list[tuple[Path, Document | None]] = []
     for path in sorted_files(folder, {".json"}):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -49,9 +49,13 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
         boxes = _boxes(content, path, ids, skips)
         split = _split(path)
         for entry in content["images"]:
-            if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or "id" not in entry:
+            if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
                 skips.add("malformed image entry", str(path))
                 continue
+            if not isinstance(entry.get("id"), int | str):
+                skips.add("malformed image entry", f"{path}: {entry['file_name']}")
+                continue
+            labels = boxes.pop(entry["id"], [])
             name = entry["file_name"]
             beside = (path.parent / name).as_posix()
             file = next((p for p in images.values() if p.as_posix() == beside), None) if name in by_name else None
@@ -61,7 +65,6 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
                 continue
             size = (entry.get("width"), entry.get("height"))
             declared = size if all(isinstance(side, int) and side > 0 for side in size) else None
-            labels = boxes.pop(entry["id"], [])
             photos.append(Photo.of_file(file, Path(name).stem, labels, declared_size=declared, split=split))
         for identifier, lost in boxes.items():
             for _ in lost:
