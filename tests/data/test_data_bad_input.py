@@ -1,4 +1,4 @@
-"""Whatever is wrong with a data set is skipped with a count, or named in an error of one line; loading never crashes."""
+"""Whatever is wrong with a data set is skipped with a count or named in an error of one line; nothing crashes."""
 
 from __future__ import annotations
 

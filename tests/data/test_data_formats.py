@@ -12,7 +12,8 @@ from data_makers import COLOURS, SIZE, Maker, photo, voc_xml
 from edgelane.data import load
 from edgelane.errors import EdgelaneError
 
-WITH_BOXES = ("voc", "yolo", "coco")
+WITH_BOXES = ["voc", "yolo", "coco"]
+ALL = ["class_folders", *WITH_BOXES]
 SPLITS = ("train", "val", "test")
 
 
@@ -20,7 +21,7 @@ def datasets(bundle):
     return [getattr(bundle, split) for split in SPLITS]
 
 
-@pytest.mark.parametrize("form", ("class_folders", *WITH_BOXES))
+@pytest.mark.parametrize("form", ALL)
 def test_classification(maker: Maker, form):
     bundle = load(str(getattr(maker, form)()), image_size=(20, 24))
     assert bundle.classes == tuple(sorted(COLOURS))
@@ -62,7 +63,7 @@ def test_detection_boxes_are_in_input_pixels(maker: Maker, form):
             )
 
 
-@pytest.mark.parametrize("form", ("class_folders", *WITH_BOXES))
+@pytest.mark.parametrize("form", ALL)
 def test_val_and_test_are_preprocessing_alone(maker: Maker, form):
     """What the deployed program does with the same crop gives the same numbers, to the bit."""
     bundle = load(str(getattr(maker, form)()), image_size=32)

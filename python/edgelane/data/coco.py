@@ -34,7 +34,8 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
     """The photos and boxes of the documents; classes in the order of the category ids."""
     skips = Skips()
     images = {path.relative_to(folder).as_posix(): path for path in sorted_files(folder, IMAGE_SUFFIXES)}
-    by_name = {path.name: path for path in images.values()}
+    files = set(images.values())
+    by_name = {path.name: path for path in files}
     names: dict[int, str] = {}
     for path, content in documents:
         if content is None:
@@ -57,9 +58,9 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
                 continue
             labels = boxes.pop(entry["id"], [])
             name = entry["file_name"]
-            beside = (path.parent / name).as_posix()
-            file = next((p for p in images.values() if p.as_posix() == beside), None) if name in by_name else None
-            file = file or images.get(name) or by_name.get(Path(name).name)
+            # Only files that the walk of the folder found: a name such as ../../x leads nowhere.
+            beside = path.parent / name
+            file = beside if beside in files else images.get(name) or by_name.get(Path(name).name)
             if file is None:
                 skips.add("annotation without an image", f"{path}: {name}")
                 continue
