@@ -151,5 +151,3 @@ class Decoder:
 def train_margin() -> float:
     """The margin of a training crop, such that its middle 1/ENLARGE shows what a test crop shows."""
     return (ENLARGE * (1 + 2 * MARGIN) - 1) / 2
-
-

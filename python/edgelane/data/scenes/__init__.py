@@ -1,13 +1,14 @@
 """Rendered road scenes with exact labels: data where there is no data.
 
-Simple drawings, yet not easy: five kinds of weather, bends, towns and fields, traffic, signs from a dozen pixels up, some
-of them turned, faded, dirty or half behind leaves, and other signs that only resemble the labelled ones.
-numpy and Pillow only. The same index, seed and size give the same picture on every machine with the same versions of both.
+Simple drawings, yet not easy: five kinds of weather, bends, towns and fields, traffic, signs from a dozen pixels up,
+some of them turned, faded, dirty or half behind leaves, and other signs that only resemble the labelled ones.
+numpy and Pillow only. The same index, seed and size give the same picture wherever their versions are the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from edgelane.errors import EdgelaneError
 SIGN_CLASSES = signs.SIGN_CLASSES
 CLASSES = (*SIGN_CLASSES, "vehicle")
 MIN_VISIBLE = 0.5  # of an object's pixels; what is hidden further has no label
+GRAIN_SHIFTS = 64  # pixels in each direction
 MIN_SIDE = 4.0  # pixels; what is smaller has no label
 
 
@@ -30,9 +32,9 @@ class Scene:
     """One picture and what is in it.
 
     `image`: uint8 [h, w, 3]. `boxes`: float32 [n, 4], x0 y0 x1 y1 in pixels around what is visible of each object;
-    `labels`: int64 [n], indices into CLASSES. `sign_boxes`, `sign_labels`: the signs among them, indices into SIGN_CLASSES.
-    `lanes`: float32 [k, 2] pixels (x, y) of each lane line, near to far, also where a vehicle hides it. `drivable`: uint8
-    [h, w], 1 on the visible surface of the road.
+    `labels`: int64 [n], indices into CLASSES. `sign_boxes`, `sign_labels`: the signs among them, indices into
+    SIGN_CLASSES. `lanes`: float32 [k, 2] pixels (x, y) of each lane line, near to far, also where a vehicle hides it.
+    `drivable`: uint8 [h, w], 1 on the visible surface of the road.
     """
 
     image: npt.NDArray[np.uint8]
@@ -154,20 +156,26 @@ def _develop(canvas: Canvas, weather: scenery.Weather, rng: np.random.Generator)
     picture = canvas.image.reduce(SUPERSAMPLE)
     blur = max(0.0, float(rng.normal(0.35, 0.45))) * canvas.width / 640
     if blur > 0.2:
-        picture = picture.filter(ImageFilter.GaussianBlur(blur))
+        picture = picture.filter(ImageFilter.BoxBlur(blur))
     gains = weather.gain * float(rng.uniform(0.85, 1.2)) * np.array(weather.tint) * rng.uniform(0.96, 1.04, 3)
     lift = float(rng.uniform(0, 14))
     table = np.clip(np.arange(256)[:, None] * gains * (255 - lift) / 255 + lift, 0, 255).astype(np.uint8)
     picture = picture.point(table.T.ravel().tolist())
-    strength = int(rng.integers(1, 8))
-    # Brightness grain at full size, colour grain at half: as a camera's own noise reduction leaves it.
-    height, width = canvas.height, canvas.width
-    coarse = rng.integers(-strength, strength + 1, ((height + 1) // 2, (width + 1) // 2, 3), dtype=np.int8)
-    coarse = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    grain = rng.integers(-strength, strength + 1, (height, width, 1), dtype=np.int8)
+    strength, rows, columns = int(rng.integers(1, 8)), *rng.integers(0, GRAIN_SHIFTS, 2)
+    grain = _grain(canvas.height, canvas.width)[rows : rows + canvas.height, columns : columns + canvas.width]
     noisy = np.asarray(picture).astype(np.int16)
-    noisy += coarse + grain
+    noisy += grain * np.int16(strength) >> 4
     return np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
 
 
-__all__ = ["CLASSES", "SIGN_CLASSES", "Scene", "render"]
+@lru_cache(maxsize=4)
+def _grain(height: int, width: int) -> npt.NDArray[np.int16]:
+    """Noise of a camera in 1/16 of its strength, larger than a picture by GRAIN_SHIFTS; each takes another part.
+
+    Brightness noise pixel by pixel, colour noise in blocks of two: as a camera's own noise reduction leaves it.
+    """
+    rng = np.random.default_rng(0)
+    height, width = height + GRAIN_SHIFTS, width + GRAIN_SHIFTS
+    coarse = rng.integers(-16, 17, ((height + 1) // 2, (width + 1) // 2, 3), dtype=np.int16)
+    coarse = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return coarse + rng.integers(-16, 17, (height, width, 1), dtype=np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,10 @@ class Camera:
 
     def project(self, x: float, y: float, z: float) -> Point:
         """The pixel at which a point beside the road appears; X is measured from the road's (bent) middle line."""
-        return (self.centre + self.focal * (x + self.bend * z * z) / z, self.horizon + self.focal * (self.height - y) / z)
+        return (
+            self.centre + self.focal * (x + self.bend * z * z) / z,
+            self.horizon + self.focal * (self.height - y) / z,
+        )
 
     def depth_of_row(self, row: float) -> float:
         """The distance Z at which the ground appears in pixel row `row` below the horizon."""
@@ -58,15 +62,15 @@ class Canvas:
 
     def hazed(self, colour: Sequence[float], depth: float) -> Colour:
         """The colour as it looks through `depth` metres of air."""
-        clear = float(np.exp(-depth / self._haze_depth))
-        r, g, b = (int(min(255, max(0, h + clear * (c - h)))) for c, h in zip(colour, self._haze, strict=True))
-        return r, g, b
+        clear = math.exp(-depth / self._haze_depth)
+        (r, g, b), (hr, hg, hb) = colour, self._haze
+        return int(hr + clear * (r - hr)), int(hg + clear * (g - hg)), int(hb + clear * (b - hb))
 
     def hazed_patch(self, patch: Image.Image, depth: float) -> Image.Image:
         """`hazed` for every pixel of an RGBA picture."""
         alpha = patch.getchannel("A")
         air = Image.new("RGB", patch.size, self._haze)
-        mixed = Image.blend(patch.convert("RGB"), air, 1 - float(np.exp(-depth / self._haze_depth)))
+        mixed = Image.blend(patch.convert("RGB"), air, 1 - math.exp(-depth / self._haze_depth))
         mixed.putalpha(alpha)
         return mixed
 

@@ -9,7 +9,7 @@ from PIL import Image
 from edgelane.data.photo import Index, Label, Photo
 from edgelane.data.scenes import CLASSES, SIGN_CLASSES, render
 
-SCENES = 480  # about 1,000 signs
+SCENES = 360  # about 1,000 signs
 
 
 def index_scenes(task: str, *, seed: int, limit: int | None) -> Index:
@@ -18,9 +18,7 @@ def index_scenes(task: str, *, seed: int, limit: int | None) -> Index:
     count = SCENES if limit is None else min(SCENES, 2 * limit + 24)
     signs_only = task == "classification"
     names = [f"scenes/{seed}/{number:06d}" for number in range(count)]
-    photos = [
-        Photo(name, name, None, partial(_open, number, seed, signs_only)) for number, name in enumerate(names)
-    ]
+    photos = [Photo(name, name, None, partial(_open, number, seed, signs_only)) for number, name in enumerate(names)]
     return Index("scenes", list(SIGN_CLASSES if signs_only else CLASSES), photos)
 
 

@@ -49,11 +49,11 @@ class Placed:
 
 
 def place_signs(canvas: Canvas, camera: Camera, road: Road, index: int, rng: np.random.Generator) -> list[Placed]:
-    """One to four signs and up to two unlabelled ones, apart from each other and inside the picture.
+    """One to five signs and up to two unlabelled ones, apart from each other and inside the picture.
 
     The first one's class goes round with the scene's index, so that even a few scenes hold all classes.
     """
-    count = int(rng.choice((1, 2, 3, 4), p=(0.2, 0.35, 0.3, 0.15)))
+    count = int(rng.choice((1, 2, 3, 4, 5), p=(0.08, 0.2, 0.3, 0.27, 0.15)))
     kinds = [signs.SIGN_CLASSES[index % len(signs.SIGN_CLASSES)]]
     kinds += [str(rng.choice(signs.SIGN_CLASSES)) for _ in range(count - 1)]
     kinds += [str(rng.choice(signs.OTHERS)) for _ in range(int(rng.integers(0, 3)))]

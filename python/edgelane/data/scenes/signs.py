@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +10,13 @@ from PIL import Image, ImageDraw
 SIGN_CLASSES = ("crosswalk", "speedlimit", "stop", "trafficlight")
 SPEEDS = ("20", "30", "40", "50", "60", "70", "80", "90", "100", "120")
 LAMPS = ("red", "yellow", "green", "red+yellow", "off")
-OTHERS = ("yield", "keep_right", "no_entry", "curve", "board")  # signs without a label: what a detector must not confuse
+OTHERS = (
+    "yield",
+    "keep_right",
+    "no_entry",
+    "curve",
+    "board",
+)  # signs without a label: what a detector must not confuse
 
 FACE = 192  # pixels; signs are drawn at this size and shrunk into the scene
 
@@ -25,7 +31,21 @@ YELLOW: Colour = (246, 196, 24)
 
 # Stroke paths of the characters, in a box of width 0.6 and height 1 with y downwards.
 _GLYPHS: dict[str, list[Points]] = {
-    "0": [[(0.3, 0), (0.5, 0.1), (0.6, 0.3), (0.6, 0.7), (0.5, 0.9), (0.3, 1), (0.1, 0.9), (0, 0.7), (0, 0.3), (0.1, 0.1), (0.3, 0)]],
+    "0": [
+        [
+            (0.3, 0),
+            (0.5, 0.1),
+            (0.6, 0.3),
+            (0.6, 0.7),
+            (0.5, 0.9),
+            (0.3, 1),
+            (0.1, 0.9),
+            (0, 0.7),
+            (0, 0.3),
+            (0.1, 0.1),
+            (0.3, 0),
+        ]
+    ],
     "1": [[(0.1, 0.2), (0.35, 0), (0.35, 1)]],
     "2": [[(0, 0.25), (0.1, 0.06), (0.3, 0), (0.5, 0.06), (0.58, 0.25), (0.5, 0.48), (0, 1), (0.6, 1)]],
     "3": [
@@ -33,23 +53,85 @@ _GLYPHS: dict[str, list[Points]] = {
         [(0.25, 0.47), (0.48, 0.52), (0.6, 0.7), (0.52, 0.92), (0.3, 1), (0.1, 0.96), (0, 0.82)],
     ],
     "4": [[(0.45, 1), (0.45, 0), (0, 0.68), (0.62, 0.68)]],
-    "5": [[(0.55, 0), (0.08, 0), (0.04, 0.45), (0.3, 0.38), (0.52, 0.48), (0.6, 0.7), (0.5, 0.92), (0.28, 1), (0.08, 0.96), (0, 0.84)]],
+    "5": [
+        [
+            (0.55, 0),
+            (0.08, 0),
+            (0.04, 0.45),
+            (0.3, 0.38),
+            (0.52, 0.48),
+            (0.6, 0.7),
+            (0.5, 0.92),
+            (0.28, 1),
+            (0.08, 0.96),
+            (0, 0.84),
+        ]
+    ],
     "6": [
         [(0.52, 0.06), (0.3, 0), (0.12, 0.12), (0.02, 0.4), (0.02, 0.72), (0.12, 0.94), (0.3, 1)],
         [(0.3, 1), (0.5, 0.94), (0.6, 0.72), (0.5, 0.5), (0.3, 0.43), (0.12, 0.5), (0.02, 0.66)],
     ],
     "7": [[(0, 0), (0.6, 0), (0.2, 1)]],
     "8": [
-        [(0.3, 0), (0.5, 0.08), (0.54, 0.25), (0.45, 0.42), (0.3, 0.47), (0.15, 0.42), (0.06, 0.25), (0.1, 0.08), (0.3, 0)],
-        [(0.3, 0.47), (0.52, 0.55), (0.6, 0.75), (0.5, 0.94), (0.3, 1), (0.1, 0.94), (0, 0.75), (0.08, 0.55), (0.3, 0.47)],
+        [
+            (0.3, 0),
+            (0.5, 0.08),
+            (0.54, 0.25),
+            (0.45, 0.42),
+            (0.3, 0.47),
+            (0.15, 0.42),
+            (0.06, 0.25),
+            (0.1, 0.08),
+            (0.3, 0),
+        ],
+        [
+            (0.3, 0.47),
+            (0.52, 0.55),
+            (0.6, 0.75),
+            (0.5, 0.94),
+            (0.3, 1),
+            (0.1, 0.94),
+            (0, 0.75),
+            (0.08, 0.55),
+            (0.3, 0.47),
+        ],
     ],
     "9": [
         [(0.08, 0.94), (0.3, 1), (0.48, 0.88), (0.58, 0.6), (0.58, 0.28), (0.48, 0.06), (0.3, 0)],
         [(0.3, 0), (0.1, 0.06), (0, 0.28), (0.1, 0.5), (0.3, 0.57), (0.48, 0.5), (0.58, 0.34)],
     ],
-    "S": [[(0.58, 0.14), (0.42, 0), (0.18, 0), (0.02, 0.12), (0.02, 0.32), (0.15, 0.45), (0.45, 0.54), (0.58, 0.68), (0.58, 0.86), (0.42, 1), (0.16, 1), (0, 0.86)]],
+    "S": [
+        [
+            (0.58, 0.14),
+            (0.42, 0),
+            (0.18, 0),
+            (0.02, 0.12),
+            (0.02, 0.32),
+            (0.15, 0.45),
+            (0.45, 0.54),
+            (0.58, 0.68),
+            (0.58, 0.86),
+            (0.42, 1),
+            (0.16, 1),
+            (0, 0.86),
+        ]
+    ],
     "T": [[(0, 0), (0.6, 0)], [(0.3, 0), (0.3, 1)]],
-    "O": [[(0.3, 0), (0.5, 0.08), (0.6, 0.3), (0.6, 0.7), (0.5, 0.92), (0.3, 1), (0.1, 0.92), (0, 0.7), (0, 0.3), (0.1, 0.08), (0.3, 0)]],
+    "O": [
+        [
+            (0.3, 0),
+            (0.5, 0.08),
+            (0.6, 0.3),
+            (0.6, 0.7),
+            (0.5, 0.92),
+            (0.3, 1),
+            (0.1, 0.92),
+            (0, 0.7),
+            (0, 0.3),
+            (0.1, 0.08),
+            (0.3, 0),
+        ]
+    ],
     "P": [[(0, 1), (0, 0), (0.4, 0), (0.58, 0.1), (0.6, 0.28), (0.54, 0.46), (0.4, 0.54), (0, 0.54)]],
 }
 
@@ -59,7 +141,9 @@ def _canvas(width: int = FACE, height: int = FACE) -> tuple[Image.Image, ImageDr
     return image, ImageDraw.Draw(image)
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[float, float, float, float], stroke: float, colour: Colour) -> None:
+def _write(
+    draw: ImageDraw.ImageDraw, text: str, box: tuple[float, float, float, float], stroke: float, colour: Colour
+) -> None:
     """`text` in `box` (x0, y0, x1, y1); `stroke` is the line width, all in pixels."""
     x0, y0, x1, y1 = box
     advance = (x1 - x0) / len(text)
@@ -87,7 +171,7 @@ def _scaled(points: Points) -> Points:
     return [(x * FACE, y * FACE) for x, y in points]
 
 
-@lru_cache(maxsize=None)
+@cache
 def speedlimit(speed: str, ring: int) -> Image.Image:
     """A white disc with a red ring of `ring` pixels and a black number."""
     image, draw = _canvas()
@@ -99,7 +183,7 @@ def speedlimit(speed: str, ring: int) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def stop() -> Image.Image:
     """A red octagon with a white rim and the word STOP."""
     image, draw = _canvas()
@@ -110,7 +194,7 @@ def stop() -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def crosswalk(variant: int) -> Image.Image:
     """A blue square with a white triangle and a pedestrian (0), or a yellow diamond with a pedestrian (1)."""
     image, draw = _canvas()
@@ -148,7 +232,7 @@ def _pedestrian(draw: ImageDraw.ImageDraw, x: float, top: float, height: float) 
         draw.line(at(points), fill=BLACK, width=max(2, round(width * height * FACE)), joint="curve")
 
 
-@lru_cache(maxsize=None)
+@cache
 def trafficlight(lit: str, board: bool) -> Image.Image:
     """A dark housing with three lamps, `lit` one of LAMPS; `board` adds the light rim of a backing board."""
     width, height = 84, FACE
@@ -173,7 +257,7 @@ def trafficlight(lit: str, board: bool) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def other(kind: str) -> Image.Image:
     """A sign of one of the kinds in OTHERS."""
     image, draw = _canvas()

@@ -10,7 +10,8 @@ from edgelane.data.scenes.canvas import Camera, Canvas, Colour
 from edgelane.data.scenes.scenery import shaded
 
 _PAINTS: tuple[Colour, ...] = (
-    (188, 190, 194), (232, 232, 230), (36, 38, 42), (92, 96, 102), (150, 26, 28), (30, 58, 118), (62, 92, 74), (196, 160, 92), (112, 60, 36),
+    (188, 190, 194), (232, 232, 230), (36, 38, 42), (92, 96, 102), (150, 26, 28), (30, 58, 118), (62, 92, 74),
+    (196, 160, 92), (112, 60, 36),
 )  # fmt: skip
 _GLASS: Colour = (44, 54, 66)
 _RUBBER: Colour = (24, 24, 26)
@@ -62,7 +63,9 @@ def draw(
         return far - part * shape.length if oncoming else z + part * shape.length
 
     # The shadow first: it is no part of the vehicle.
-    shadow = [camera.project(x + sx * half * 1.06, 0, sz) for sx, sz in ((-1, z - 0.15), (1, z - 0.15), (1, far), (-1, far))]
+    shadow = [
+        camera.project(x + sx * half * 1.06, 0, sz) for sx, sz in ((-1, z - 0.15), (1, z - 0.15), (1, far), (-1, far))
+    ]
     canvas.polygon(shadow, canvas.hazed((34, 35, 38), z))
 
     flank = _visible_flank(camera, x, half, z, far)
@@ -77,11 +80,22 @@ def draw(
             panes = 2 if kind != "bus" else 6
             for pane in range(panes):
                 p, q = (pane + 0.08) / panes, (pane + 0.92) / panes
-                quad([(side, low, a + p * (b - a)), (side, low, a + q * (b - a)), (side, high, c + q * (d - c)), (side, high, c + p * (d - c))], glass)
+                quad(
+                    [
+                        (side, low, a + p * (b - a)),
+                        (side, low, a + q * (b - a)),
+                        (side, high, c + q * (d - c)),
+                        (side, high, c + p * (d - c)),
+                    ],
+                    glass,
+                )
         for part in (0.2, 0.8):
             wheel_x, wheel_y = camera.project(side, 0.33, along(part))
             scale = camera.focal / along(part)
-            squeeze = min(1.0, abs(camera.project(side, 0, far)[0] - camera.project(side, 0, z)[0]) / (shape.length * metre) + 0.12)
+            squeeze = min(
+                1.0,
+                abs(camera.project(side, 0, far)[0] - camera.project(side, 0, z)[0]) / (shape.length * metre) + 0.12,
+            )
             canvas.ellipse(wheel_x, wheel_y, 0.34 * scale * squeeze, 0.34 * scale, tone(_RUBBER), instance)
             canvas.ellipse(wheel_x, wheel_y, 0.19 * scale * squeeze, 0.19 * scale, tone((128, 130, 132)), instance)
 
@@ -94,7 +108,15 @@ def draw(
         lip = (shape.belt, z if not oncoming else along(shape.cabin[1]))
         _greenhouse(quad, x, half, lip, (shape.height, depth), tone(paint, 0.94), tone(_GLASS))
         if oncoming and kind in ("car", "suv"):  # the bonnet, seen from slightly above
-            quad([(x - half, shape.belt, z), (x + half, shape.belt, z), (x + half * 0.94, shape.belt + 0.05, lip[1]), (x - half * 0.94, shape.belt + 0.05, lip[1])], tone(paint, 1.08))
+            quad(
+                [
+                    (x - half, shape.belt, z),
+                    (x + half, shape.belt, z),
+                    (x + half * 0.94, shape.belt + 0.05, lip[1]),
+                    (x - half * 0.94, shape.belt + 0.05, lip[1]),
+                ],
+                tone(paint, 1.08),
+            )
     else:
         end(-1, 1, 0.5, shape.height, tone(paint, 1.02))
         end(-0.02, 0.02, 0.6, shape.height - 0.1, tone(paint, 0.7))
@@ -119,7 +141,10 @@ def _greenhouse(quad, x, half, lower, upper, paint: Colour, glass: Colour) -> No
     quad([(x - half, y0, z0), (x + half, y0, z0), (x + 0.8 * half, y1, z1), (x - 0.8 * half, y1, z1)], paint)
     a, b = 0.06, 0.86
     ya, za, yb, zb = y0 + a * (y1 - y0), z0 + a * (z1 - z0), y0 + b * (y1 - y0), z0 + b * (z1 - z0)
-    quad([(x - 0.88 * half, ya, za), (x + 0.88 * half, ya, za), (x + 0.74 * half, yb, zb), (x - 0.74 * half, yb, zb)], glass)
+    quad(
+        [(x - 0.88 * half, ya, za), (x + 0.88 * half, ya, za), (x + 0.74 * half, yb, zb), (x - 0.74 * half, yb, zb)],
+        glass,
+    )
 
 
 def _visible_flank(camera: Camera, x: float, half: float, z: float, far: float) -> int | None:
