@@ -21,6 +21,7 @@ def checkpoint(name: str = "squeezenet1_1") -> Checkpoint:
         preprocessing=Preprocessing(48, 64, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
         data="scenes",
         state_dict=models.create(name, 3).state_dict(),
+        data_options={"seed": 3, "limit": 30},
         metrics={"test": {"accuracy": 0.75, "confusion": [[1, 2], [3, 4]]}},
     )
 
