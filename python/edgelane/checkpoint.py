@@ -51,8 +51,6 @@ class Checkpoint:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all. Raises EdgelaneError where that is not possible."""
-        import torch
-
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -68,12 +66,7 @@ class Checkpoint:
             "metrics": self.metrics,
             "data_options": self.data_options,
         }
-        with atomic_path(path) as temporary:
-            try:
-                with temporary.open("wb") as file:  # given a path, torch would write its random name into the file
-                    torch.save(content, file)
-            except RuntimeError as error:  # torch's own writer reports a full disk this way
-                raise EdgelaneError(f"cannot write {path}: {_one_line(error)}") from error
+        write_torch_file(path, content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -147,6 +140,18 @@ class Checkpoint:
                 f"the weights do not fit {self.model_name} with {len(self.classes)} classes: {_one_line(error)}"
             ) from error
         return model.eval()
+
+
+def write_torch_file(path: str | os.PathLike[str], content: Any) -> None:
+    """`torch.save`, whole or not at all. Raises EdgelaneError where that is not possible."""
+    import torch
+
+    with atomic_path(path) as temporary:
+        try:
+            with temporary.open("wb") as file:  # given a path, torch would write its random name into the file
+                torch.save(content, file)
+        except RuntimeError as error:  # torch's own writer reports a full disk this way
+            raise EdgelaneError(f"cannot write {path}: {_one_line(error)}") from error
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:

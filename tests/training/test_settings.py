@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -86,3 +88,8 @@ def test_auto_precision_on_a_cpu_depends_on_amx(monkeypatch, amx, expected):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert choose_precision("auto") == expected
     assert choose_precision("32") == "32-true"
+
+
+def test_the_settings_and_the_judge_come_without_torch():
+    code = "import sys, edgelane.training, edgelane.models, edgelane.checkpoint; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
