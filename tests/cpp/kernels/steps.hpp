@@ -85,7 +85,8 @@ inline void expect_same(const Data& expected, const Data& found, Tolerance toler
   if (expected.desc.dtype != DType::float32 || (tolerance.relative == 0.0f && tolerance.absolute == 0.0f)) {
     for (size_t b = 0; b < bytes; ++b) {
       if (expected.bytes[b] != found.bytes[b]) {
-        FAIL() << what << ": byte " << b << " of " << bytes << ": expected " << int{expected.bytes[b]} << ", found " << int{found.bytes[b]};
+        FAIL() << what << ": byte " << b << " of " << bytes << ": expected " << int{expected.bytes[b]} << ", found "
+               << int{found.bytes[b]};
       }
     }
     return;
@@ -115,7 +116,8 @@ inline std::vector<KernelOptions> runnable(const std::string& family, const std:
   return options;
 }
 
-inline Data run_step(const PreparedKernel& kernel, const std::vector<const Data*>& inputs, const TensorDesc& output, int threads) {
+inline Data run_step(const PreparedKernel& kernel, const std::vector<const Data*>& inputs, const TensorDesc& output,
+                     int threads) {
   Data y(output);
   std::vector<const void*> pointers;
   for (const Data* d : inputs) pointers.push_back(d->bytes.data());
@@ -129,8 +131,8 @@ inline Data run_step(const PreparedKernel& kernel, const std::vector<const Data*
 // Runs every kernel of an operation on one and on two threads: the same bits from both, and the reference's result.
 // `prepare` makes the kernel from options.
 template <class Prepare>
-void check_step(const std::string& family, const std::string& operation, const std::vector<const Data*>& inputs, const Data& expected,
-                Tolerance tolerance, const std::string& what, const Prepare& prepare) {
+void check_step(const std::string& family, const std::string& operation, const std::vector<const Data*>& inputs,
+                const Data& expected, Tolerance tolerance, const std::string& what, const Prepare& prepare) {
   for (const KernelOptions& options : runnable(family, operation)) {
     const std::unique_ptr<PreparedKernel> kernel = prepare(options);
     EXPECT_EQ(kernel->info().kernel, options.kernel);
