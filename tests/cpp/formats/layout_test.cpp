@@ -65,7 +65,8 @@ TEST(Border, FillsEverythingButTheElements) {
         } while (next_index(i, t.dims, 4));
         const uint8_t filled = dtype == DType::int8 ? 125 : 0;
         for (size_t k = 0; k < bytes.size(); ++k) {
-          if (places.count(static_cast<int64_t>(k / element)) == 0) ASSERT_EQ(bytes[k], filled) << "byte " << k;
+          if (places.count(static_cast<int64_t>(k / element)) != 0) continue;
+          ASSERT_EQ(bytes[k], filled) << "byte " << k;
         }
       }
     }
