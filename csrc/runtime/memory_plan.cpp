@@ -1,0 +1,97 @@
+#include "runtime/memory_plan.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "core/aligned_buffer.hpp"
+#include "runtime/message.hpp"
+
+namespace edgelane {
+namespace {
+
+bool live_together(const BufferRequest& a, const BufferRequest& b) { return a.first <= b.last && b.first <= a.last; }
+
+}  // namespace
+
+MemoryPlan plan_memory(Span<const BufferRequest> requests) {
+  MemoryPlan plan;
+  plan.offsets.resize(requests.size());
+  std::vector<size_t> by_size(requests.size());
+  std::iota(by_size.begin(), by_size.end(), size_t{0});
+  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
+
+  std::vector<size_t> placed;  // ordered by offset
+  for (const size_t i : by_size) {
+    const size_t bytes = align_up(requests[i].bytes);
+    size_t best = std::numeric_limits<size_t>::max(), best_gap = best, end = 0;
+    for (const size_t other : placed) {
+      if (!live_together(requests[i], requests[other])) continue;
+      const size_t offset = plan.offsets[other];
+      if (offset > end && offset - end >= bytes && offset - end < best_gap) {
+        best = end;
+        best_gap = offset - end;
+      }
+      end = std::max(end, offset + align_up(requests[other].bytes));
+    }
+    const size_t offset = best_gap == std::numeric_limits<size_t>::max() ? end : best;
+    plan.offsets[i] = offset;
+    plan.arena_bytes = std::max(plan.arena_bytes, offset + bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
+                                   [&](size_t value, size_t other) { return value < plan.offsets[other]; }),
+                  i);
+  }
+  return plan;
+}
+
+std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryPlan& plan) {
+  if (plan.offsets.size() != requests.size()) {
+    return message("expected ", requests.size(), " offsets, found ", plan.offsets.size());
+  }
+  // Walk through time with the set of live byte ranges. Ranges in the set are disjoint, so a new one can only collide with the
+  // nearest below it or above it.
+  struct Event {
+    int time;
+    bool ends;  // a buffer that ends at t still lives at t, so ends of t come after beginnings of t
+    size_t buffer;
+  };
+  std::vector<Event> events;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const BufferRequest& r = requests[i];
+    if (r.first > r.last) return message(quoted(r.name), ": expected to live from ", r.first, " on, found its end at ", r.last);
+    if (plan.offsets[i] % kAlignment != 0)
+      return message(quoted(r.name), ": expected a multiple of 64, found offset ", plan.offsets[i]);
+    if (plan.offsets[i] > plan.arena_bytes || r.bytes > plan.arena_bytes - plan.offsets[i]) {
+      return message(quoted(r.name), ": expected to end within ", plan.arena_bytes, " bytes, found ", r.bytes, " bytes at ",
+                     plan.offsets[i]);
+    }
+    if (r.bytes == 0) continue;
+    events.push_back({r.first, false, i});
+    events.push_back({r.last, true, i});
+  }
+  std::sort(events.begin(), events.end(),
+            [](const Event& a, const Event& b) { return a.time != b.time ? a.time < b.time : a.ends < b.ends; });
+  std::map<size_t, size_t> live;  // offset to buffer
+  for (const Event& event : events) {
+    const size_t begin = plan.offsets[event.buffer], end = begin + requests[event.buffer].bytes;
+    if (event.ends) {
+      live.erase(begin);
+      continue;
+    }
+    const auto above = live.lower_bound(begin);
+    const auto overlap = [&](size_t other) {
+      return message(quoted(requests[event.buffer].name), " at ", begin, " to ", end, " overlaps ", quoted(requests[other].name),
+                     " at time ", event.time);
+    };
+    if (above != live.end() && above->first < end) return overlap(above->second);
+    if (above != live.begin()) {
+      const auto below = std::prev(above);
+      if (below->first + requests[below->second].bytes > begin) return overlap(below->second);
+    }
+    live.emplace(begin, event.buffer);
+  }
+  return "";
+}
+
+}  // namespace edgelane

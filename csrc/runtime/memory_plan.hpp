@@ -1,0 +1,31 @@
+// Places buffers that live at different times in one arena, so that most of them share memory.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "core/span.hpp"
+
+namespace edgelane {
+
+// A buffer that must keep its bytes from time `first` to time `last`, both included.
+struct BufferRequest {
+  std::string name;
+  size_t bytes = 0;
+  int first = 0, last = 0;
+};
+
+struct MemoryPlan {
+  std::vector<size_t> offsets;  // one for each request, multiples of 64
+  size_t arena_bytes = 0;
+};
+
+// Greedy by size: the largest buffer first, each into the smallest gap between those that live at the same time.
+MemoryPlan plan_memory(Span<const BufferRequest> requests);
+
+// Checks a plan without sharing code with plan_memory: alignment, bounds, and at every time no two buffers on the same byte.
+// Returns what is wrong, or an empty string.
+std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryPlan& plan);
+
+}  // namespace edgelane

@@ -1,0 +1,106 @@
+#include "runtime/op_table.hpp"
+
+#include <limits>
+
+#include "kernels/elementwise/elementwise.hpp"
+
+namespace edgelane {
+namespace {
+
+constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
+// Larger windows, steps and paddings than any image side that the reader accepts are mistakes, and the bound keeps every product
+// of two of them far inside 64 bits.
+constexpr int64_t kMaxWindow = 65535;
+constexpr int kPerAxis = kMaxRank;
+
+constexpr AttributeRule kAttributes[kAttributeKeys + 1] = {
+    {"", false, 0, 0, 0, 0, false},
+    {"strides", false, 2, 2, 1, kMaxWindow, false},
+    {"pads", false, 4, 4, 0, kMaxWindow, false},
+    {"dilations", false, 2, 2, 1, kMaxWindow, false},
+    {"groups", false, 1, 1, 1, kMaxInt, false},
+    {"activation", false, 1, 1, 0, kActivationKinds - 1, false},
+    {"activation_params", true, 2, 2, 0, 0, false},
+    {"intermediate_scale", true, 1, 1, 0, 0, false},
+    {"intermediate_zero_point", false, 1, 1, -128, 127, false},
+    {"kernel_shape", false, 2, 2, 1, kMaxWindow, true},
+    {"count_include_pad", false, 1, 1, 0, 1, false},
+    {"axis", false, 1, 1, 0, kMaxRank - 1, true},
+    {"perm", false, 0, kPerAxis, 0, kMaxRank - 1, true},
+    {"starts", false, 0, kPerAxis, 0, kMaxInt, true},
+    {"steps", false, 0, kPerAxis, 1, kMaxInt, true},
+    {"function", false, 1, 1, 0, kBinaryFunctions - 1, true},
+    {"mode", false, 1, 1, 0, 2, false},
+    {"coordinates", false, 1, 1, 0, 3, false},
+    {"nearest_mode", false, 1, 1, 0, 3, false},
+    {"scales", true, 2, 2, 0, 0, true},
+    {"value", true, 1, 1, 0, 0, false},
+    {"axes", false, 1, kPerAxis, 0, kMaxRank - 1, true},
+    {"before", false, 0, kPerAxis, 0, kMaxInt, true},
+    {"cubic_coeff", true, 1, 1, 0, 0, false},
+};
+
+template <class... Keys>
+constexpr uint32_t keys(Keys... key) {
+  return (0u | ... | (1u << static_cast<uint32_t>(key)));
+}
+
+using K = AttributeKey;
+constexpr uint32_t kActivation = keys(K::activation, K::activation_params);
+constexpr uint32_t kWindow = keys(K::strides, K::pads, K::dilations);
+
+constexpr OpRule kOpRules[kOps + 1] = {
+    {"", 0, 0, 0, 0},
+    {"conv2d", 2, 4, 2, kWindow | kActivation | keys(K::groups, K::intermediate_scale, K::intermediate_zero_point)},
+    {"conv_transpose2d", 2, 3, 2, kWindow | kActivation | keys(K::groups)},
+    {"linear", 2, 3, 2, kActivation},
+    {"max_pool2d", 1, 1, 1, kWindow | keys(K::kernel_shape)},
+    {"average_pool2d", 1, 1, 1, keys(K::kernel_shape, K::strides, K::pads, K::count_include_pad)},
+    {"global_average_pool", 1, 1, 1, 0},
+    {"affine", 3, 3, 3, kActivation},
+    {"unary", 1, 1, 1, kActivation},
+    {"prelu", 2, 2, 2, 0},
+    {"binary", 2, 2, 2, kActivation | keys(K::function)},
+    {"softmax", 1, 1, 1, keys(K::axis)},
+    {"concat", 1, 255, 255, keys(K::axis)},
+    {"slice", 1, 1, 1, keys(K::starts, K::steps)},
+    {"transpose", 1, 1, 1, keys(K::perm)},
+    {"reshape", 1, 1, 1, 0},
+    {"channel_shuffle", 1, 1, 1, keys(K::groups)},
+    {"pad", 1, 1, 1, keys(K::before, K::mode, K::value)},
+    {"resize", 1, 1, 1, keys(K::mode, K::coordinates, K::nearest_mode, K::scales, K::cubic_coeff)},
+    {"quantize", 1, 1, 1, 0},
+    {"dequantize", 1, 1, 1, 0},
+    {"requantize", 1, 1, 1, 0},
+    {"reduce_mean", 1, 1, 1, keys(K::axes)},
+    {"log_softmax", 1, 1, 1, keys(K::axis)},
+};
+
+}  // namespace
+
+const AttributeRule* attribute_rule(uint16_t key) noexcept {
+  return key >= 1 && key <= kAttributeKeys ? &kAttributes[key] : nullptr;
+}
+
+const OpRule* op_rule(uint16_t op) noexcept { return op >= 1 && op <= kOps ? &kOpRules[op] : nullptr; }
+
+bool is_weight_input(Op op, size_t index) noexcept {
+  switch (op) {
+    case Op::conv2d:
+      return index == 1 || index == 2;
+    case Op::conv_transpose2d:
+    case Op::linear:
+    case Op::affine:
+    case Op::prelu:
+      return index >= 1;
+    default:
+      return false;
+  }
+}
+
+const char* op_name(Op op) noexcept {
+  const OpRule* rule = op_rule(static_cast<uint16_t>(op));
+  return rule != nullptr ? rule->name : "unknown";
+}
+
+}  // namespace edgelane

@@ -1,0 +1,342 @@
+#include "runtime/session.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <iomanip>
+#include <limits>
+#include <new>
+#include <sstream>
+
+#include "runtime/layout_plan.hpp"
+#include "runtime/message.hpp"
+#include "runtime/model_file.hpp"
+#include "runtime/prepare.hpp"
+#include "runtime/transfer.hpp"
+
+namespace edgelane {
+namespace {
+
+TensorSpec spec_of(const Tensor& t) {
+  TensorSpec spec;
+  spec.name = t.name;
+  spec.dtype = t.dtype;
+  spec.shape.assign(t.dims, t.dims + t.rank);
+  spec.bytes = static_cast<size_t>(t.elements()) * dtype_bytes(t.dtype);
+  spec.quantized = t.dtype == DType::int8;
+  spec.quant = t.quant();
+  return spec;
+}
+
+// Half of the machine's memory, and never more than the format's reader allows.
+size_t arena_limit() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES), page_bytes = ::sysconf(_SC_PAGE_SIZE);
+  if (pages <= 0 || page_bytes <= 0) return kMaxArenaBytes;
+  return std::min(kMaxArenaBytes, static_cast<size_t>(pages) / 2 * static_cast<size_t>(page_bytes));
+}
+
+// Marks the session as running; false where it is already.
+class BusyGuard {
+ public:
+  explicit BusyGuard(std::atomic<bool>& busy) noexcept : busy_(busy), entered_(!busy.exchange(true, std::memory_order_acquire)) {}
+  ~BusyGuard() {
+    if (entered_) busy_.store(false, std::memory_order_release);
+  }
+  BusyGuard(const BusyGuard&) = delete;
+  BusyGuard& operator=(const BusyGuard&) = delete;
+  bool entered() const noexcept { return entered_; }
+  void expect_entered() const {
+    if (!entered_) fail_busy();
+  }
+
+ private:
+  std::atomic<bool>& busy_;
+  const bool entered_;
+};
+
+double element(const TensorSpec& spec, const uint8_t* data, size_t i) {
+  const auto load = [&](auto value) {
+    std::memcpy(&value, data + i * sizeof(value), sizeof(value));
+    return value;
+  };
+  switch (spec.dtype) {
+    case DType::float32:
+      return load(float{});
+    case DType::int8:
+      return dequantize(load(int8_t{}), spec.quant);
+    case DType::int32:
+      return load(int32_t{});
+    case DType::int64:
+      return static_cast<double>(load(int64_t{}));
+    case DType::boolean:
+    case DType::uint8:
+      return load(uint8_t{});
+  }
+  return 0.0;
+}
+
+// The largest difference relative to the largest expected magnitude. NaN and infinity match themselves only.
+double relative_error(const TensorSpec& spec, const uint8_t* expected, const uint8_t* found) {
+  const size_t count = spec.bytes / dtype_bytes(spec.dtype);
+  double magnitude = 0.0, error = 0.0;
+  for (size_t i = 0; i < count; ++i) {
+    const double e = element(spec, expected, i), f = element(spec, found, i);
+    if (!std::isfinite(e) || !std::isfinite(f)) {
+      if (!(e == f || (std::isnan(e) && std::isnan(f)))) return std::numeric_limits<double>::infinity();
+      continue;
+    }
+    magnitude = std::max(magnitude, std::fabs(e));
+    error = std::max(error, std::fabs(e - f));
+  }
+  return magnitude > 0.0 ? error / magnitude : error;
+}
+
+}  // namespace
+
+void fail_busy() {
+  fail(StatusCode::invalid_argument, "the session is running in another thread; use one session for each thread");
+}
+
+std::unique_ptr<Session> Session::load(const std::string& path, const SessionOptions& options) {
+  const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file
+  const Model model = load_model(path);
+  return create(model, path, isa, options.threads);
+}
+
+std::unique_ptr<Session> Session::load(AlignedBuffer<uint8_t> file, const std::string& name, const SessionOptions& options) {
+  const Isa isa = select_isa(options.isa);
+  const Model model = parse_model(std::move(file), name);
+  return create(model, name, isa, options.threads);
+}
+
+std::unique_ptr<Session> Session::create(const Model& model, const std::string& name, Isa isa, int threads) {
+  try {
+    return std::unique_ptr<Session>(new Session(model, isa, threads));
+  } catch (const Error& error) {
+    throw Error(error.code(), name + ": " + error.what());
+  } catch (const std::bad_alloc&) {
+    throw Error(StatusCode::out_of_memory, name + ": not enough memory to load the model");
+  }
+}
+
+Session::Session(const Model& model, Isa isa, int threads) : isa_(isa), pool_(threads), metadata_(model.metadata) {
+  for (const int i : model.inputs) input_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
+  for (const int i : model.outputs) output_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
+  const std::vector<TensorDesc> descs = plan_layouts(model);
+  prepare(model, descs);
+  place(model, descs);
+  bind(model, descs);
+  keep_golden(model);
+  describe_plan(model, descs);
+}
+
+void Session::prepare(const Model& model, const std::vector<TensorDesc>& descs) {
+  KernelOptions options;
+  options.isa = isa_;
+  steps_.reserve(model.steps.size());
+  for (const Step& step : model.steps) {
+    BoundStep bound;
+    try {
+      bound.kernel = prepare_step(model, descs, step, options);
+    } catch (const Error& error) {
+      throw Error(error.code(), message("step ", quoted(step.name), " (", op_name(step.op), "): ", error.what()));
+    }
+    bound.name = step.name;
+    bound.op = step.op;
+    packed_bytes_ += bound.kernel->packed_bytes();
+    if (packed_bytes_ > kMaxPackedBytes) {
+      fail(StatusCode::invalid_file, "expected packed weights of at most ", kMaxPackedBytes, " bytes, found more at step ",
+           quoted(step.name));
+    }
+    steps_.push_back(std::move(bound));
+  }
+}
+
+// Times: 0 is the import of the inputs, i + 1 is step i, the last is the export of the outputs.
+void Session::place(const Model& model, const std::vector<TensorDesc>& descs) {
+  const int export_time = static_cast<int>(model.steps.size()) + 1;
+  const std::vector<bool> activation = find_activations(model);
+  slots_.assign(model.tensors.size(), kAbsent);
+  for (size_t i = 0; i < model.tensors.size(); ++i) {
+    if (!activation[i]) continue;
+    const Tensor& t = model.tensors[i];
+    slots_[i] = static_cast<int>(requests_.size());
+    // A constant is written once, while loading, so nothing else may ever use its memory.
+    requests_.push_back({t.name, descs[i].bytes(), 0, t.constant() ? export_time : 0});
+  }
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    const int time = static_cast<int>(i) + 1;
+    const Step& step = model.steps[i];
+    BufferRequest& output = requests_[static_cast<size_t>(slots_[static_cast<size_t>(step.output)])];
+    output.first = time;
+    output.last = time;
+    for (const int input : kernel_inputs(step)) {
+      if (input == kAbsent) continue;
+      BufferRequest& request = requests_[static_cast<size_t>(slots_[static_cast<size_t>(input)])];
+      request.last = std::max(request.last, time);
+    }
+  }
+  for (const int i : model.outputs) requests_[static_cast<size_t>(slots_[static_cast<size_t>(i)])].last = export_time;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const int time = static_cast<int>(i) + 1;
+    requests_.push_back({steps_[i].name + " workspace", steps_[i].kernel->workspace_bytes(), time, time});
+  }
+  memory_ = plan_memory(requests_);
+  const std::string wrong = verify_memory_plan(requests_, memory_);
+  if (!wrong.empty()) fail(StatusCode::unsupported, "the memory plan is not sound: ", wrong);
+  if (memory_.arena_bytes > arena_limit()) {
+    fail(StatusCode::invalid_file, "expected activations of at most ", arena_limit(), " bytes at a time, found ",
+         memory_.arena_bytes);
+  }
+}
+
+void Session::bind(const Model& model, const std::vector<TensorDesc>& descs) {
+  arena_ = AlignedBuffer<uint8_t>(memory_.arena_bytes);
+  const auto address = [&](int tensor) -> void* {
+    return arena_.data() + memory_.offsets[static_cast<size_t>(slots_[static_cast<size_t>(tensor)])];
+  };
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    BoundStep& bound = steps_[i];
+    for (const int input : kernel_inputs(model.steps[i])) bound.inputs.push_back(input == kAbsent ? nullptr : address(input));
+    bound.output = address(model.steps[i].output);
+    bound.workspace = arena_.data() + memory_.offsets[memory_.offsets.size() - steps_.size() + i];
+  }
+  for (const int i : model.inputs) imports_.push_back({descs[static_cast<size_t>(i)], address(i)});
+  for (const int i : model.outputs) exports_.push_back({descs[static_cast<size_t>(i)], address(i)});
+  for (size_t i = 0; i < model.tensors.size(); ++i) {
+    if (model.tensors[i].constant() && slots_[i] != kAbsent) {
+      import_array(descs[i], model.tensors[i].data.data(), address(static_cast<int>(i)), pool_);
+    }
+  }
+}
+
+void Session::keep_golden(const Model& model) {
+  const auto copy = [&](const std::vector<int>& tensors, std::vector<std::vector<uint8_t>>& to) {
+    for (const int tensor : tensors) {
+      for (const GoldenTensor& g : model.golden) {
+        if (g.tensor == tensor) to.emplace_back(g.data.begin(), g.data.end());
+      }
+    }
+  };
+  copy(model.inputs, golden_.inputs);
+  copy(model.outputs, golden_.outputs);
+}
+
+void Session::describe_plan(const Model& model, const std::vector<TensorDesc>& descs) {
+  std::ostringstream out;
+  size_t separate = 0;
+  for (const BufferRequest& r : requests_) separate += r.bytes;
+  out << "arena " << arena_.bytes() << " bytes (" << separate << " without sharing), packed weights " << packed_bytes_
+      << " bytes, " << isa_name(isa_) << ", " << threads() << (threads() == 1 ? " thread\n" : " threads\n");
+  const auto buffer = [&](const BufferRequest& r, size_t offset) {
+    out << "    at " << std::setw(10) << offset << "  " << std::setw(10) << r.bytes << " bytes  steps " << r.first - 1 << ".."
+        << r.last - 1 << "  " << r.name;
+  };
+  const auto tensor = [&](int index) {
+    const auto i = static_cast<size_t>(index);
+    const auto slot = static_cast<size_t>(slots_[i]);
+    buffer(requests_[slot], memory_.offsets[slot]);
+    out << ' ' << dtype_name(descs[i].dtype) << list(model.tensors[i].shape());
+    if (descs[i].planar()) {
+      const Border& b = descs[i].layout.border;
+      out << " pitch " << descs[i].layout.pitch << " border " << b.top << ' ' << b.left << ' ' << b.bottom << ' ' << b.right;
+    }
+    out << '\n';
+  };
+  for (size_t i = 0; i < model.tensors.size(); ++i) {
+    if (slots_[i] != kAbsent && (model.tensors[i].constant() || model.tensors[i].kind == TensorKind::input))
+      tensor(static_cast<int>(i));
+  }
+  const size_t first_workspace = requests_.size() - steps_.size();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const KernelInfo& info = steps_[i].kernel->info();
+    out << "step " << i << ' ' << quoted(steps_[i].name) << ' ' << op_name(steps_[i].op) << ' ' << info.kernel << ' '
+        << info.format << '\n';
+    tensor(model.steps[i].output);
+    const BufferRequest& workspace = requests_[first_workspace + i];
+    if (workspace.bytes != 0) {
+      buffer(workspace, memory_.offsets[first_workspace + i]);
+      out << '\n';
+    }
+  }
+  plan_text_ = out.str();
+}
+
+template <class Timed>
+void Session::run_all(const void* const* inputs, void* const* outputs, const Timed& timed) noexcept {
+  size_t row = 0;
+  for (size_t i = 0; i < imports_.size(); ++i) {
+    timed(row++, [&] { import_array(imports_[i].desc, inputs[i], imports_[i].activation, pool_); });
+  }
+  for (const BoundStep& step : steps_) {
+    timed(row++, [&] { step.kernel->run({step.inputs.data(), step.output, step.workspace, &pool_}); });
+  }
+  for (size_t i = 0; i < exports_.size(); ++i) {
+    timed(row++, [&] { export_array(exports_[i].desc, exports_[i].activation, outputs[i], pool_); });
+  }
+}
+
+StatusCode Session::run(const void* const* inputs, void* const* outputs) noexcept {
+  const BusyGuard guard(busy_);
+  if (!guard.entered()) return StatusCode::invalid_argument;
+  run_all(inputs, outputs, [](size_t, const auto& f) { f(); });
+  return StatusCode::ok;
+}
+
+std::vector<ProfileRow> Session::profile(const void* const* inputs, int repeats) {
+  if (repeats < 1) fail(StatusCode::invalid_argument, "expected repeats of 1 or more, found ", repeats);
+  const BusyGuard guard(busy_);
+  guard.expect_entered();
+  std::vector<ProfileRow> rows;
+  const auto add_transfers = [&](const std::vector<TensorSpec>& specs, const char* op) {
+    for (const TensorSpec& spec : specs) {
+      ProfileRow row;
+      row.step = spec.name;
+      row.op = op;
+      row.kernel.kernel = op;
+      row.kernel.format = "-";
+      rows.push_back(std::move(row));
+    }
+  };
+  add_transfers(input_specs_, "import");
+  for (const BoundStep& step : steps_) rows.push_back({step.name, op_name(step.op), step.kernel->info(), 0.0});
+  add_transfers(output_specs_, "export");
+
+  std::vector<std::vector<uint8_t>> results;
+  std::vector<void*> outputs;
+  for (const TensorSpec& spec : output_specs_) outputs.push_back(results.emplace_back(spec.bytes).data());
+  for (ProfileRow& row : rows) row.time_us = std::numeric_limits<double>::infinity();
+  run_all(inputs, outputs.data(), [](size_t, const auto& f) { f(); });
+  using Clock = std::chrono::steady_clock;
+  for (int i = 0; i < repeats; ++i) {
+    run_all(inputs, outputs.data(), [&](size_t row, const auto& f) {
+      const Clock::time_point begin = Clock::now();
+      f();
+      const double time_us = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
+      rows[row].time_us = std::min(rows[row].time_us, time_us);
+    });
+  }
+  return rows;
+}
+
+std::optional<double> Session::check_golden() {
+  if (golden_.outputs.empty()) return std::nullopt;
+  std::vector<const void*> inputs;
+  for (const std::vector<uint8_t>& input : golden_.inputs) inputs.push_back(input.data());
+  std::vector<std::vector<uint8_t>> found;
+  std::vector<void*> outputs;
+  for (const TensorSpec& spec : output_specs_) outputs.push_back(found.emplace_back(spec.bytes).data());
+  const BusyGuard guard(busy_);
+  guard.expect_entered();
+  run_all(inputs.data(), outputs.data(), [](size_t, const auto& f) { f(); });
+  double error = 0.0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    error = std::max(error, relative_error(output_specs_[i], golden_.outputs[i].data(), found[i].data()));
+  }
+  return error;
+}
+
+}  // namespace edgelane

@@ -1,0 +1,195 @@
+"""`Session`: a `.lane` file, loaded and ready to run."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelane.errors import EdgelaneError
+
+try:
+    from edgelane import _C
+except ImportError as error:
+    raise EdgelaneError(
+        f"the compiled part of edgelane cannot be loaded ({error}); install the package again with `pip install .`"
+    ) from error
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a network: a dense row-major array.
+
+    `scale` and `zero_point` are those of int8 tensors, `real = scale * (value - zero_point)`, and None for others.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """Where time goes: one step of the network, or the copy of one input or output (op "import" or "export").
+
+    `step` is the name of the ONNX node, `kernel` is `<op>_<dtype>_<tile>_<instruction set>`, `format` is how the weights are
+    packed ("dense", "4x4", ...; "-" without weights), `density` is nonzero weights / weights, `macs` are the
+    multiply-accumulates executed and `dense_macs` those of the same step without zeros skipped, for the whole batch.
+    `time_us` is in microseconds.
+    """
+
+    step: str
+    op: str
+    kernel: str
+    format: str
+    density: float
+    macs: int
+    dense_macs: int
+    time_us: float
+
+
+class Session:
+    """A compiled network that runs on this machine's CPU.
+
+    `path` is a `.lane` file. `threads` counts the calling thread too. `isa` forces a kernel set ("scalar", "avx2",
+    "avx512", "avx512_vnni"); None takes the environment variable EDGELANE_ISA, else the best one that this CPU has.
+
+    Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
+    allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python
+    threads may share a session and take turns; for runs at the same time, load one for each.
+
+    Raises EdgelaneError where the file is missing, damaged or of a newer version, and where `threads` or `isa` make no
+    sense.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1, isa: str | None = None) -> None:
+        name = os.fspath(path)
+        if "\0" in name:
+            raise EdgelaneError(f"expected a path, found {name!r}")
+        if isa is not None and not isinstance(isa, str):
+            raise EdgelaneError(f"expected isa to be a name such as 'avx2', found {isa!r}")
+        self._session = _C.Session(os.fsencode(name), _integer(threads, "threads"), isa or "")
+        self._path = name
+        self.inputs: tuple[TensorSpec, ...] = _specs(self._session.inputs)
+        self.outputs: tuple[TensorSpec, ...] = _specs(self._session.outputs)
+        self.metadata: dict[str, Any] = _parse_metadata(self._session.metadata, name)
+
+    @property
+    def isa(self) -> str:
+        """The kernel set in use."""
+        return self._session.isa
+
+    @property
+    def threads(self) -> int:
+        """The number of threads in use, the caller's included."""
+        return self._session.threads
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of all activations and workspaces together."""
+        return self._session.arena_bytes
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the weights as the kernels keep them."""
+        return self._session.packed_bytes
+
+    def run(self, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+        """Run the network once.
+
+        `feeds` maps every input's name to an array of exactly its shape and dtype; arrays that are not contiguous are
+        copied. Returns new arrays by output name. Raises EdgelaneError for a missing or unknown name and for another shape
+        or dtype.
+        """
+        results = self._session.run(self._arrays(feeds))
+        return {spec.name: result for spec, result in zip(self.outputs, results, strict=True)}
+
+    def profile(self, feeds: Mapping[str, npt.ArrayLike], repeats: int = 10) -> list[ProfileRow]:
+        """Time every step: the least of `repeats` runs, after one that is not counted.
+
+        Raises EdgelaneError as `run` does.
+        """
+        rows = self._session.profile(self._arrays(feeds), _integer(repeats, "repeats"))
+        return [ProfileRow(*row) for row in rows]
+
+    def check_golden(self) -> float | None:
+        """Run the input that the compiler stored in the file and compare with the outputs that it expects.
+
+        Returns the largest error of any output relative to that output's largest magnitude, or None where the file holds
+        no golden frame. A float32 network is right up to about 1e-4; int8 outputs up to a step or two of their scale.
+        """
+        return self._session.check_golden()
+
+    def plan(self) -> str:
+        """Return the memory plan as text: for every step its kernel, and its buffers' places, sizes and lifetimes."""
+        return self._session.plan
+
+    def __repr__(self) -> str:
+        return f"Session({self._path!r}, threads={self.threads}, isa={self.isa!r})"
+
+    def _arrays(self, feeds: Mapping[str, npt.ArrayLike]) -> list[Array]:
+        if not isinstance(feeds, Mapping):
+            raise EdgelaneError(f"expected a dict from input names to arrays, found {type(feeds).__name__}")
+        names = [spec.name for spec in self.inputs]
+        for name in feeds:
+            if name not in names:
+                raise EdgelaneError(f"unknown input {name!r}; this network's inputs are {', '.join(map(repr, names))}")
+        missing = [name for name in names if name not in feeds]
+        if missing:
+            raise EdgelaneError(f"missing input {', '.join(map(repr, missing))}")
+        return [_checked(spec, feeds[spec.name]) for spec in self.inputs]
+
+
+def _integer(value: object, name: str) -> int:
+    """Return `value` as an int that fits in C's; numpy's integers are fine, floats and bools are not."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not -(2**31) <= number < 2**31:
+        raise EdgelaneError(f"expected {name} to be a whole number, found {value!r}")
+    return number
+
+
+def _specs(tensors: list[_C._Tensor]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"]), t["scale"], t["zero_point"]) for t in tensors
+    )
+
+
+def _parse_metadata(text: str, path: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
+        raise EdgelaneError(f"{path}: the metadata is not JSON ({error})") from error
+    if not isinstance(metadata, dict):
+        raise EdgelaneError(f"{path}: expected the metadata to be a JSON object, found {type(metadata).__name__}")
+    return metadata
+
+
+def _checked(spec: TensorSpec, value: npt.ArrayLike) -> Array:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise EdgelaneError(
+            f"input {spec.name!r}: expected an array, found {type(value).__name__} ({error})"
+        ) from error
+    if array.dtype != spec.dtype:
+        raise EdgelaneError(
+            f"input {spec.name!r}: expected dtype {spec.dtype}, found {array.dtype}; "
+            f"convert it with .astype(np.{spec.dtype.name})"
+        )
+    if array.shape != spec.shape:
+        raise EdgelaneError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {list(array.shape)}")
+    # asarray keeps rank 0, which ascontiguousarray would turn into rank 1
+    return np.asarray(array, dtype=spec.dtype, order="C")
