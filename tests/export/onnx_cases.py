@@ -1,4 +1,4 @@
-"""Helpers of the compiler tests: one-node models, and the same input through ONNX Runtime and through a compiled file."""
+"""Helpers of the compiler tests: small models, and one input through ONNX Runtime and through a compiled file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from edgelane.export.compiler import CompileReport, compile, lane_file
 from onnx import TensorProto, helper, numpy_helper
+
+from edgelane.export.compiler import CompileReport, compile, lane_file
 
 Array = np.ndarray[Any, Any]
 IR_VERSION = 10
@@ -77,7 +78,7 @@ def make_model(
     opset: int = 17,
     output_rank: int | None = None,
 ) -> onnx.ModelProto:
-    """Make a model. Types of outputs are inferred; behind operators without inference they are float with `output_rank`."""
+    """Make a model. Types of outputs are inferred; where that is not possible, they are float of `output_rank`."""
     declared = [
         helper.make_empty_tensor_value_info(name)
         if output_rank is None

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgelane._version import __version__
-from edgelane.export.compiler import compile, lane_file
 from onnx import helper, numpy_helper
 from onnx_cases import (
     Case,
@@ -24,6 +22,9 @@ from onnx_cases import (
     onnxruntime_outputs,
     ops,
 )
+
+from edgelane._version import __version__
+from edgelane.export.compiler import compile, lane_file
 
 BODY = "h = Conv(x, w, c) k = Relu(h) p = GlobalAveragePool(k) f = Flatten(p) y = Gemm<transB = 1>(f, fc, fb)"
 WEIGHTS = {"w": normal(16, 3, 3, 3), "c": normal(16), "fc": normal(5, 16), "fb": normal(5)}

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgelane.errors import EdgelaneError
-from edgelane.export.compiler import compile
 from onnx import TensorProto, helper
 from onnx_cases import Array, Case, Input, graph_model, normal
+
+from edgelane.errors import EdgelaneError
+from edgelane.export.compiler import compile
 
 IMAGE = Input((1, 8, 9, 9))
 
@@ -229,4 +230,5 @@ def test_scale_that_is_not_positive(tmp_path: Path) -> None:
 
 def test_weights_with_another_type(tmp_path: Path) -> None:
     model = graph_model("(float[1,2] x) => (float[1,2] y) { y = Add(x, w) }", {"w": np.ones(2, np.float64)})
-    assert "w has inconsistent type tensor(double)" in failure(model, tmp_path)
+    message = failure(model, tmp_path)
+    assert message == "node add_0 (Add) is malformed: B has inconsistent type tensor(double)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import lane_file
 from edgelane.export.compiler.lane_file import LaneFile, StepRecord, TensorRecord

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgelane.export.compiler.lowering import LOWERINGS
 from onnx_cases import Array, Case, Input, assert_same_as_onnxruntime, normal, positive
+
+from edgelane.export.compiler.lowering import LOWERINGS
 
 # float32 sums of up to a few hundred products, in another order than ONNX Runtime's; relative to the largest output.
 TOLERANCE = 2e-6

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgelane.export.compiler import lane_file
 from onnx_cases import Array, assert_same_as_onnxruntime, graph_model, normal, ops, positive
+
+from edgelane.export.compiler import lane_file
 
 TOLERANCE = 3e-6  # folded weights are rounded once more than ONNX Runtime's
 SHAPE = (1, 8, 9, 9)
@@ -175,7 +176,7 @@ def test_fusion(name: str, tmp_path: Path) -> None:
 
 def test_fused_pads_and_residual_stand_in_the_file(tmp_path: Path) -> None:
     model = graph_model(
-        f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ p = Pad(x, pads) h = Conv(p, w) y = Add(x, h) }}",
+        "(float[1,8,9,9] x) => (float[1,8,9,9] y) { p = Pad(x, pads) h = Conv(p, w) y = Add(x, h) }",
         {"pads": CONSTANTS["pads"], "w": CONSTANTS["w"]},
     )
     content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, TOLERANCE)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx_cases import Array, rng
+
 from edgelane.export.compiler.lane_file import decode_blocks, encode_blocks
 from edgelane.export.compiler.patterns import BLOCKS, examine
-from onnx_cases import Array, rng
 
 
 def pruned(pattern: str, density: float, shape: tuple[int, ...] = (64, 64, 3, 3), seed: int = 0) -> Array:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgelane.export.compiler import lane_file
 from onnx import TensorProto, helper
 from onnx_cases import compiled, edgelane_outputs, onnxruntime_outputs, ops, rng
 from qdq_builder import QdqBuilder
+
+from edgelane.export.compiler import lane_file
 
 SCALE = 0.05
 IMAGE = (1, 8, 9, 11)
@@ -19,7 +20,7 @@ IMAGE = (1, 8, 9, 11)
 def check(
     b: QdqBuilder, output: str, scale: float, folder: Path, rank: int | None = None, as_written: bool = False
 ) -> lane_file.LaneFile:
-    """Compile and compare; `output` is a float value with steps of `scale`. No element may be off by more than one step."""
+    """Compile and compare `output`, a float value with steps of `scale`; no element may be off by more than one."""
     _, content = compiled(b.model(output, rank=rank), folder)
     expected = onnxruntime_outputs(folder / "model.onnx", b.feeds(), as_written)[output]
     result = edgelane_outputs(folder / "model.lane", b.feeds())[output]
