@@ -46,7 +46,7 @@ void expect_contains(const std::string& text, const std::string& part) {
 TEST(ModelFile, ReadsEveryOp) {
   const Model model = parse_model(every_op_writer().file(), "good.lane");
   EXPECT_EQ(model.inputs.size(), 2u);
-  EXPECT_EQ(model.outputs.size(), 4u);
+  EXPECT_EQ(model.outputs.size(), 5u);
   std::vector<bool> seen(kOps + 1);
   for (const Step& step : model.steps) seen[static_cast<size_t>(step.op)] = true;
   for (int op = 1; op <= kOps; ++op) EXPECT_TRUE(seen[static_cast<size_t>(op)]) << op_name(static_cast<Op>(op));
@@ -307,7 +307,8 @@ TEST(ModelFile, Steps) {
       {"key 0", [](LaneWriter& w) { attribute(w, "conv", K::pads).key = 0; }, "expected attribute keys 1 to 23, found 0"},
       {"key of another op", [](LaneWriter& w) { attribute(w, "conv", K::pads).key = static_cast<uint16_t>(K::axis); },
        "axis does not belong"},
-      {"key twice", [](LaneWriter& w) { attribute(w, "conv", K::activation).key = static_cast<uint16_t>(K::pads); }, "pads stands twice"},
+      {"key twice", [](LaneWriter& w) { attribute(w, "conv", K::activation).key = static_cast<uint16_t>(K::pads); },
+       "pads stands twice"},
       {"missing attribute", [](LaneWriter& w) { step(w, "softmax").attribute_count = 0; },
        "expected attribute axis, which is missing"},
       {"attribute type", [](LaneWriter& w) { attribute(w, "conv", K::pads).type = 1; }, "expected type 0 (int), found 1"},
