@@ -61,7 +61,9 @@ def read(folder: Path, label_files: list[Path], names: Mapping[int, str] | None 
 
 def _key(folder: Path, path: Path) -> str:
     """What a picture and its label file share: the path without "images", "labels" and the ending."""
-    parts = [p for p in path.relative_to(folder).with_suffix("").parts if p.lower() != "images" and not _is_label_folder(p)]
+    parts = [
+        p for p in path.relative_to(folder).with_suffix("").parts if p.lower() != "images" and not _is_label_folder(p)
+    ]
     return "/".join(parts)
 
 
