@@ -1,7 +1,7 @@
 """The compiler's own small graph: values with shape, dtype and quantisation, and the steps between them.
 
 Steps are the ops of export/FORMAT.md from the beginning: an ONNX node is lowered to one or more of them, and every
-later pass works on steps alone. Producers and consumers are kept up to date by `Graph`, so a pass never searches for them.
+later pass works on steps alone. Producers and consumers are kept up to date by `Graph`, so no pass searches for them.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def _per_channel(constant: Array, shape: Shape) -> Array | None:
     """Return `constant`, broadcast to `shape`, as one float64 for each index of axis 1, or None where it is not."""
     if len(shape) < 2 or constant.ndim > len(shape):
         return None
-    full = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
-    if full.size != full.shape[1]:
+    full_shape = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if constant.size != full_shape[1]:
         return None
-    return np.broadcast_to(full.reshape(-1).astype(np.float64), (shape[1],))
+    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (shape[1],))
