@@ -13,7 +13,7 @@ function(edgelane_set_isa_flags)
     endif()
     # GCC 12 warns of the undefined operands inside its own AVX-512 intrinsics.
     if(flags MATCHES "avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-      list(APPEND flags -Wno-maybe-uninitialized)
+      list(APPEND flags -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
   endforeach()

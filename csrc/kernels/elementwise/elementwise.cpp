@@ -1,35 +1,107 @@
 #include "kernels/elementwise/elementwise.hpp"
 
-#include <string>
 #include <vector>
 
-#include "kernels/elementwise/reference.hpp"
+#include "kernels/access.hpp"
+#include "kernels/border.hpp"
+#include "kernels/check.hpp"
+#include "kernels/elementwise/rows.hpp"
 #include "kernels/function_kernel.hpp"
+#include "kernels/rows.hpp"
+#include "kernels/split.hpp"
 
 namespace edgelane {
+namespace {
+
+// f(x, y, n, channel, per_element) over every run of a float32 pair with channel axis 1; per_element: the run goes along the
+// channels, from `channel` on.
+template <class F>
+void for_channels(const KernelArgs& args, const TensorDesc& input, const TensorDesc& output, const F& f) noexcept {
+  const float* x = static_cast<const float*>(args.inputs[0]);
+  float* y = static_cast<float*>(args.output);
+  const int channels = output.dims[1];
+  if (output.planar()) {
+    parallel_ranges(*args.pool, static_cast<int64_t>(output.dims[0]) * channels, output.layout.plane, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* from = x + i * input.layout.plane;
+        float* to = y + i * output.layout.plane;
+        for_rows(input.layout, output.layout,
+                 [&](int64_t a, int64_t b, int64_t n) { f(from + a, to + b, n, static_cast<int>(i % channels), false); });
+        fill_border(to, output.layout, 0);
+      }
+    });
+    return;
+  }
+  int64_t inner = 1;
+  for (int a = 2; a < output.rank; ++a) inner *= output.dims[a];
+  if (inner == 1) {
+    parallel_ranges(*args.pool, output.dims[0], channels, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) f(x + i * channels, y + i * channels, channels, 0, true);
+    });
+  } else {
+    parallel_ranges(*args.pool, static_cast<int64_t>(output.dims[0]) * channels, inner, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) f(x + i * inner, y + i * inner, inner, static_cast<int>(i % channels), false);
+    });
+  }
+}
+
+void check_channels(const char* step, const TensorDesc& input, const TensorDesc& output, size_t values) {
+  check_dtype(step, input, DType::float32);
+  check_dtype(step, output, DType::float32);
+  check_same_shape(step, input, output);
+  check(output.rank >= 2 && values == static_cast<size_t>(output.dims[1]), step,
+        std::to_string(values) + " values for the channels of " + shape_text(output));
+}
+
+}  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const KernelOptions& options) {
-  const KernelEntry& entry = select_kernel("elementwise", problem.input.int8() ? "unary_s8" : "unary_f32", options);
-  return make_kernel(entry, 0, [problem](const KernelArgs& a) { reference::unary(problem, a.inputs[0], a.output); });
+  const TensorDesc &input = problem.input, &output = problem.output;
+  check_same_shape("unary", input, output);
+  check(input.dtype == output.dtype && (input.int8() || input.dtype == DType::float32), "unary",
+        "expected float32 or int8 on both sides, found " + shape_text(input) + " and " + shape_text(output));
+  if (!input.int8()) {
+    const KernelEntry& entry = select_kernel("elementwise", "unary_f32", options);
+    return make_kernel(entry, 0, [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+      for_same_shape<float>(args, problem.input, problem.output,
+                            [&](const float* x, float* y, int64_t n) { rows->unary(x, y, n, problem.activation); });
+    });
+  }
+  std::vector<uint8_t> table(256);
+  for (int i = 0; i < 256; ++i) {
+    const float real = dequantize(static_cast<int8_t>(i - kActivationBias), input.quant);
+    table[i] = static_cast<uint8_t>(quantize(activate(real, problem.activation), output.quant) + kActivationBias);
+  }
+  return make_kernel(select_kernel("elementwise", "unary_s8", options), 0, [problem, table](const KernelArgs& args) {
+    for_same_shape<uint8_t>(args, problem.input, problem.output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+    });
+  });
 }
+
 std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Span<const float> scale, Span<const float> shift,
                                                const KernelOptions& options) {
-  std::vector<float> s(scale.begin(), scale.end()), t(shift.begin(), shift.end());
-  return make_kernel(select_kernel("elementwise", "affine_f32", options), 0, [problem, s, t](const KernelArgs& a) {
-    reference::affine(problem, s, t, static_cast<const float*>(a.inputs[0]), static_cast<float*>(a.output));
+  check_channels("affine", problem.input, problem.output, scale.size());
+  check_channels("affine", problem.input, problem.output, shift.size());
+  const KernelEntry& entry = select_kernel("elementwise", "affine_f32", options);
+  const std::vector<float> s(scale.begin(), scale.end()), t(shift.begin(), shift.end());
+  return make_kernel(entry, 0, [problem, s, t, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+    for_channels(args, problem.input, problem.output, [&](const float* x, float* y, int64_t n, int channel, bool per_element) {
+      rows->affine(x, &s[channel], &t[channel], per_element, y, n, problem.activation);
+    });
   });
 }
+
 std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,
                                               const KernelOptions& options) {
-  std::vector<float> s(slope.begin(), slope.end());
-  return make_kernel(select_kernel("elementwise", "prelu_f32", options), 0, [input, output, s](const KernelArgs& a) {
-    reference::prelu(input, output, s, static_cast<const float*>(a.inputs[0]), static_cast<float*>(a.output));
+  check_channels("prelu", input, output, slope.size());
+  const KernelEntry& entry = select_kernel("elementwise", "prelu_f32", options);
+  const std::vector<float> s(slope.begin(), slope.end());
+  return make_kernel(entry, 0, [input, output, s, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+    for_channels(args, input, output, [&](const float* x, float* y, int64_t n, int channel, bool per_element) {
+      rows->prelu(x, &s[channel], per_element, y, n);
+    });
   });
-}
-std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, const KernelOptions& options) {
-  const KernelEntry& entry = select_kernel("elementwise", problem.output.int8() ? "binary_s8" : "binary_f32", options);
-  return make_kernel(entry, 0,
-                     [problem](const KernelArgs& a) { reference::binary(problem, a.inputs[0], a.inputs[1], a.output); });
 }
 
 }  // namespace edgelane

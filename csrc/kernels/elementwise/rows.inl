@@ -4,27 +4,11 @@
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/elementwise/rows.hpp"
 #include "kernels/simd/activation.hpp"
+#include "kernels/simd/loops.hpp"
 #include "kernels/simd/quantize.hpp"
 
 namespace edgelane {
 namespace {
-
-// Calls f(first element, lanes) for every vector of a run; lanes < V::width only for the last one.
-template <class V, class F>
-EDGELANE_INLINE void for_vectors(int64_t n, const F& f) {
-  int64_t i = 0;
-  for (; i + V::width <= n; i += V::width) f(i, V::width);
-  if (i < n) f(i, static_cast<int>(n - i));
-}
-
-template <class V>
-EDGELANE_INLINE V load(const float* p, int lanes) {
-  return lanes == V::width ? V::loadu(p) : V::load_first(p, lanes);
-}
-template <class V>
-EDGELANE_INLINE void store(V v, float* p, int lanes) {
-  lanes == V::width ? v.storeu(p) : v.store_first(p, lanes);
-}
 
 template <class V>
 void unary(const float* x, float* y, int64_t n, const Activation& activation) {
@@ -157,6 +141,8 @@ EDGELANE_INLINE V load_quads(const QuadOperand& o, const VectorQuant<V>& q, int6
 template <class V, BinaryFunction kFunction>
 void binary_run_s8(const QuadOperand& a, const QuadOperand& b, float scale, int32_t zero_point, uint8_t* y, int64_t n,
                    const Activation& activation) {
+  // Both functions commute, so that only b need be one quad for all.
+  if (a.repeated && !b.repeated) return binary_run_s8<V, kFunction>(b, a, scale, zero_point, y, n, activation);
   const Activation act = activation;
   const VectorQuant<V> qa(a.scale, a.zero_point), qb(b.scale, b.zero_point), qy(scale, zero_point);
   const auto write = [&](V va, V vb, int64_t i, int lanes) {

@@ -76,11 +76,7 @@ class PlanarGather {
 
   PlanarGather(const GatherProblem& p, Isa isa)
       : inputs_(p.inputs), output_(p.output), batch_(p.index[0]), rows_(p.index[2]), columns_(p.index[3]) {
-    gather_quads_ = isa == Isa::scalar ? scalar::gather_quads : nullptr;
-#if defined(__x86_64__)
-    if (isa == Isa::avx2) gather_quads_ = avx2::gather_quads;
-    if (isa >= Isa::avx512) gather_quads_ = avx512::gather_quads;
-#endif
+    gather_quads_ = EDGELANE_FOR_ISA(isa, gather_quads);
     for (const TensorDesc& t : inputs_) tables_.push_back(requantize_table(t, output_));
     channels_.resize(p.index[1].size());
     for (size_t c = 0; c < channels_.size(); ++c) channels_[c] = {p.source.empty() ? 0 : p.source[c], p.index[1][c]};

@@ -18,7 +18,7 @@ inline void fill_border(const PlanarLayout& layout, T* plane, T value) {
   if (gap > 0)
     for (int y = 0; y < layout.height; ++y, row_end += layout.pitch)
       for (int i = 0; i < gap; ++i) row_end[i] = value;
-  for (int64_t i = layout.origin + layout.strip_length(); i < layout.plane; ++i) plane[i] = value;
+  for (int64_t i = layout.origin + static_cast<int64_t>(layout.height) * layout.pitch; i < layout.plane; ++i) plane[i] = value;
 }
 
 // The biased zero point in all four bytes of a quad.

@@ -2,7 +2,16 @@
 // Include only from *_avx512.cpp and *_avx512_vnni.cpp.
 #pragma once
 
+// GCC 12 takes the deliberately undefined operand of its own unmasked intrinsics for a mistake (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstdint>
 

@@ -1,0 +1,35 @@
+// What prepare functions refuse, in one wording. Not for files with instruction-set flags.
+#pragma once
+
+#include <string>
+
+#include "core/status.hpp"
+#include "formats/tensor.hpp"
+
+namespace edgelane {
+
+inline std::string shape_text(const TensorDesc& t) {
+  std::string s = std::string(dtype_name(t.dtype)) + "[";
+  for (int a = 0; a < t.rank; ++a) s += (a > 0 ? "," : "") + std::to_string(t.dims[a]);
+  return s + "]";
+}
+
+inline void check(bool ok, const char* step, const std::string& message) {
+  if (!ok) throw Error(StatusCode::invalid_argument, std::string(step) + ": " + message);
+}
+
+inline void check_dtype(const char* step, const TensorDesc& t, DType dtype) {
+  check(t.dtype == dtype, step, std::string("expected ") + dtype_name(dtype) + ", found " + shape_text(t));
+}
+
+inline void check_same_shape(const char* step, const TensorDesc& a, const TensorDesc& b) {
+  bool same = a.rank == b.rank;
+  for (int i = 0; same && i < a.rank; ++i) same = a.dims[i] == b.dims[i];
+  check(same, step, "shapes differ: " + shape_text(a) + " and " + shape_text(b));
+}
+
+inline bool same_quant(const TensorDesc& a, const TensorDesc& b) {
+  return a.quant.scale == b.quant.scale && a.quant.zero_point == b.quant.zero_point;
+}
+
+}  // namespace edgelane

@@ -1,0 +1,124 @@
+// From int32 accumulators to real or int8 results: export/FORMAT.md, "Arithmetic", with the scales folded into as few float32
+// factors as possible. Reference and optimised kernels use the same factors in the same order of operations, without fused
+// multiply-adds, so their results are equal bit for bit.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/span.hpp"
+#include "formats/activation.hpp"
+#include "formats/layout.hpp"
+#include "formats/quantization.hpp"
+#include "kernels/conv2d/conv2d.hpp"
+
+namespace edgelane {
+
+// none, relu and clip are a pair of bounds, and bounds can be divided by the output's scale in advance.
+inline bool is_clamp(ActivationKind kind) {
+  return kind == ActivationKind::none || kind == ActivationKind::relu || kind == ActivationKind::clip;
+}
+
+struct ClampBounds {
+  float lo = -std::numeric_limits<float>::infinity(), hi = std::numeric_limits<float>::infinity();
+};
+
+inline ClampBounds clamp_bounds(const Activation& a) {
+  ClampBounds bounds;
+  if (a.kind == ActivationKind::relu) bounds.lo = 0.0f;
+  if (a.kind == ActivationKind::clip) bounds = {a.alpha, a.beta};
+  return bounds;
+}
+
+// The unit of v below is the output's scale where the activation is a clamp and the output int8, else 1.
+//   v = float(acc + bias[oc]) * multiplier[oc]
+//   has_intermediate:  v = round(clamp(v, intermediate_lo, intermediate_hi)) * intermediate_scale
+//   has_residual:      v = v + float(stored residual - residual_zero) * residual_scale
+//   general:           v = activate(v), and for an int8 output v = v * inverse_output, NaN becoming 0
+//   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
+struct Requantize {
+  bool has_intermediate = false, has_residual = false, float_output = false;
+  bool general = false;  // the activation is not a clamp
+  float intermediate_lo = 0, intermediate_hi = 0, intermediate_scale = 0;
+  float residual_scale = 0;
+  int32_t residual_zero = 0;  // biased
+  float inverse_output = 1;
+  float lo = 0, hi = 0;
+  int32_t output_zero = 0;  // biased
+  Activation activation;
+};
+
+struct FoldedScales {
+  Requantize requantize;
+  std::vector<float> multiplier;  // [oc]
+  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well
+};
+
+// weights are [oc][count / oc]; bias is empty or [oc].
+inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activation, bool has_residual, int oc,
+                                Span<const int8_t> weights, Span<const int32_t> bias) {
+  FoldedScales f;
+  Requantize& r = f.requantize;
+  r.has_intermediate = q.has_intermediate;
+  r.has_residual = has_residual;
+  r.float_output = q.float_output;
+  r.general = !is_clamp(activation.kind);
+  r.activation = activation;
+  const float unit = r.general || q.float_output ? 1.0f : q.output.scale;
+  if (q.has_intermediate) {
+    r.intermediate_lo = -128.0f - static_cast<float>(q.intermediate.zero_point);
+    r.intermediate_hi = 127.0f - static_cast<float>(q.intermediate.zero_point);
+    r.intermediate_scale = q.intermediate.scale / unit;
+  }
+  r.residual_scale = q.residual.scale / unit;
+  r.residual_zero = q.residual.zero_point + kActivationBias;
+  r.inverse_output = 1.0f / q.output.scale;
+  const ClampBounds bounds = r.general ? ClampBounds{} : clamp_bounds(activation);
+  if (q.float_output) {
+    r.lo = bounds.lo;
+    r.hi = bounds.hi;
+  } else {
+    const float lowest = -128.0f - static_cast<float>(q.output.zero_point);
+    const float highest = 127.0f - static_cast<float>(q.output.zero_point);
+    r.lo = std::min(std::max(bounds.lo / unit, lowest), highest);
+    r.hi = std::min(std::max(bounds.hi / unit, lowest), highest);
+    r.output_zero = q.output.zero_point + kActivationBias;
+  }
+
+  const size_t per_channel = oc == 0 ? 0 : weights.size() / static_cast<size_t>(oc);
+  const int32_t input_zero = q.input.zero_point + kActivationBias;
+  const float target = q.has_intermediate ? q.intermediate.scale : unit;
+  for (int c = 0; c < oc; ++c) {
+    const float weight_scale = q.weight_scales[q.weight_scales.size() == 1 ? 0 : static_cast<size_t>(c)];
+    f.multiplier.push_back(q.input.scale * weight_scale / target);
+    int64_t sum = 0;
+    for (size_t i = 0; i < per_channel; ++i) sum += weights[static_cast<size_t>(c) * per_channel + i];
+    const int64_t total = (bias.empty() ? 0 : static_cast<int64_t>(bias[static_cast<size_t>(c)])) - sum * input_zero;
+    f.bias.push_back(static_cast<int32_t>(total));
+  }
+  return f;
+}
+
+// The definition, for one element. `acc` has the folded bias in it; `residual` is as stored. An int8 result is as stored too.
+inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
+  float v = static_cast<float>(acc) * multiplier;
+  if (r.has_intermediate) {
+    v = std::nearbyintf(std::min(std::max(v, r.intermediate_lo), r.intermediate_hi)) * r.intermediate_scale;
+  }
+  if (r.has_residual) v = v + static_cast<float>(residual - r.residual_zero) * r.residual_scale;
+  if (r.general) {
+    v = activate(v, r.activation);
+    if (!r.float_output) v = v * r.inverse_output;
+    if (!r.float_output && std::isnan(v)) v = 0.0f;
+  }
+  return std::min(std::max(v, r.lo), r.hi);
+}
+inline uint8_t requantize_stored(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
+  const float v = requantize_real(acc, multiplier, residual, r);
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(v)) + r.output_zero);
+}
+
+}  // namespace edgelane

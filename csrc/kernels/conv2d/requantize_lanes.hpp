@@ -1,0 +1,45 @@
+// requantize.hpp on vectors: the same operations in the same order, so the same bits.
+#pragma once
+
+#include "kernels/conv2d/requantize.hpp"
+
+namespace edgelane {
+namespace {
+
+template <class V>
+EDGELANE_INLINE V activate_lanes(V x, const Activation& activation) {
+  float lanes[V::width];
+  x.storeu(lanes);
+  for (int i = 0; i < V::width; ++i) lanes[i] = activate(lanes[i], activation);
+  return V::loadu(lanes);
+}
+
+// The bounds of an activation that is a clamp; a NaN stays one.
+template <class V>
+EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
+  return min(V::broadcast(hi), max(V::broadcast(lo), y));
+}
+
+// Real values or steps of the output, ready to be stored or rounded. `acc` has the folded bias in it, `stored` holds a residual
+// byte in each lane.
+template <class V>
+EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V::Int stored, const Requantize& r) {
+  using I = typename V::Int;
+  V y = acc.to_float() * multiplier;
+  if (r.has_intermediate) {
+    y = min(max(y, V::broadcast(r.intermediate_lo)), V::broadcast(r.intermediate_hi));
+    y = round_even(y) * V::broadcast(r.intermediate_scale);
+  }
+  if (r.has_residual) y = y + (stored - I::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
+  if (r.general) {
+    y = activate_lanes(y, r.activation);
+    if (!r.float_output) {
+      y = y * V::broadcast(r.inverse_output);
+      y = select(y == y, y, V::zero());
+    }
+  }
+  return min(max(y, V::broadcast(r.lo)), V::broadcast(r.hi));
+}
+
+}  // namespace
+}  // namespace edgelane

@@ -1,0 +1,264 @@
+// Preparation of strip convolutions: choice of the kernel and packing, tiles, and the run over threads.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.hpp"
+#include "formats/block_sparse.hpp"
+#include "kernels/conv2d/conv2d.hpp"
+#include "kernels/conv2d/pack.hpp"
+#include "kernels/conv2d/strip_kernel.hpp"
+#include "kernels/kernel_list.hpp"
+
+namespace edgelane {
+
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa(extern const StripKernel name;)
+#include "kernels/conv2d/kernels.inc"
+#undef EDGELANE_KERNEL
+
+namespace {
+
+const std::vector<ListedKernel<StripKernel>>& kernel_list() {
+  static const std::vector<ListedKernel<StripKernel>> list = {
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa({#family, &name} EDGELANE_COMMA)
+#include "kernels/conv2d/kernels.inc"
+#undef EDGELANE_KERNEL
+  };
+  return list;
+}
+
+constexpr size_t kFirstLevelBytes = 24 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
+
+// Vector instructions' worth of time that a kernel needs for each vector of positions, as a sum of two bottlenecks:
+// multiply-adds, and what each block costs besides (loads that cross a line, the offset, the broadcasts, shared by the tile's
+// vectors). Dense kernels walk their input in order and lose less. Measured on Emerald Rapids; the ranking is the same on Zen 4.
+double cost(const StripKernel& k, int64_t blocks, int vectors) {
+  const double tile = std::min(vectors, k.max_vectors);
+  const double multiply_adds = k.block_oc * (k.form == WeightForm::s16_quad ? 4.0 : 1.0);
+  const double loads = 1.0 + (1.0 + k.block_oc) / tile;
+  return static_cast<double>(blocks) * (multiply_adds + loads * (k.dense ? 0.15 : 0.6));
+}
+
+const char* format_name(const StripKernel& k, bool full) {
+  if (full) return "dense";
+  if (k.form == WeightForm::f32) return k.block_oc == 1 ? "unstructured" : k.block_oc == 4 ? "4x1" : "8x1";
+  return k.block_oc == 1 ? "1x4" : k.block_oc == 4 ? "4x4" : "8x4";
+}
+
+struct StripChoice {
+  const StripKernel* kernel;
+  int64_t blocks;
+};
+
+template <class T>
+StripChoice choose(const std::string& family, const Conv2dProblem& p, const ConvWeights& shape, Span<const T> weights,
+                   const KernelOptions& options) {
+  StripChoice best{nullptr, 0};
+  double best_cost = 0;
+  for (const StripKernel* k : kernel_candidates(kernel_list(), family, options)) {
+    const int64_t positions = static_cast<int64_t>(p.output.height) * p.input.pitch;
+    const int64_t blocks = count_blocks(weights, shape, k->block_oc);
+    const double c = cost(*k, blocks, static_cast<int>((positions + k->lanes - 1) / k->lanes));
+    if (best.kernel == nullptr || c < best_cost) {
+      best = {k, blocks};
+      best_cost = c;
+    }
+  }
+  return best;
+}
+
+class StripConv final : public PreparedKernel {
+ public:
+  template <class T>
+  StripConv(const std::string& family, const Conv2dProblem& p, Span<const T> weights, const KernelOptions& options)
+      : problem_(p) {
+    const ConvWeights shape{p.output.channels, p.input.channels, p.groups, p.kernel_h * p.kernel_w};
+    if (p.groups < 1 || weights.size() != static_cast<size_t>(shape.oc) * shape.group_ic() * shape.taps)
+      throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
+                                                    std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
+                                                    std::to_string(p.groups) + " x " + std::to_string(shape.taps));
+    constexpr bool kInt8 = sizeof(T) == 1;
+    const StripChoice choice = choose(family, p, shape, weights, options);
+    kernel_ = choice.kernel;
+    geometry_ = plan_strip(p, kInt8, kernel_->lanes);
+    plan_tiles();
+    blocks_ = pack_blocks(weights, shape, geometry_, kernel_->block_oc, kernel_->form, chunk_planes(), false);
+    chunks_ = std::max(1, (geometry_.planes + chunk_planes() - 1) / chunk_planes());
+    oc_blocks_ = (shape.oc + kernel_->block_oc - 1) / kernel_->block_oc;
+
+    const int64_t pixels = static_cast<int64_t>(p.output.batch) * p.output.height * p.output.width;
+    const int64_t block_weights = kernel_->block_oc * (kInt8 ? kChannelGroup : 1);
+    info_.kernel = kernel_->name;
+    info_.isa = kernel_->isa;
+    info_.density = density(weights);
+    info_.macs = blocks_.blocks * block_weights * pixels;
+    info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
+    info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
+    packed_bytes_ = blocks_.bytes();
+    workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
+    input_planes_ = p.input.groups(kInt8);
+    residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
+    output_planes_ = p.output.groups(kInt8);
+  }
+
+  void set_f32(Span<const float> bias) {
+    bias_f32_ = AlignedBuffer<float>(padded_channels());
+    std::copy(bias.begin(), bias.end(), bias_f32_.data());
+    packed_bytes_ += bias_f32_.bytes();
+  }
+
+  void set_s8(const FoldedScales& scales) {
+    requantize_ = scales.requantize;
+    if (requantize_.float_output) output_planes_ = problem_.output.channels;
+    bias_s32_ = AlignedBuffer<int32_t>(padded_channels());
+    multiplier_ = AlignedBuffer<float>(padded_channels());
+    std::copy(scales.bias.begin(), scales.bias.end(), bias_s32_.data());
+    std::copy(scales.multiplier.begin(), scales.multiplier.end(), multiplier_.data());
+    packed_bytes_ += bias_s32_.bytes() + multiplier_.bytes();
+  }
+
+  void run(const KernelArgs& args) const noexcept override {
+    const uint32_t* source = static_cast<const uint32_t*>(args.inputs[0]);
+    if (geometry_.copies()) {
+      uint32_t* workspace = static_cast<uint32_t*>(args.workspace);
+      const int planes = problem_.input.batch * input_planes_;
+      args.pool->parallel_for(planes, [&](int plane, int) { split_phases(problem_, geometry_, source, workspace, plane); });
+      source = workspace;
+    }
+    const StripArgs strip = arguments(source + geometry_.origin, args);
+
+    // A task is one tile of one image for some groups of output channels. With few tiles, channels are split as well.
+    const int tiles = static_cast<int>(tiles_.size()) - 1, images = problem_.output.batch;
+    const int groups = (oc_blocks_ + kGroupBlocks - 1) / kGroupBlocks;
+    const int threads = args.pool->threads();
+    const int wanted = threads == 1 ? 1 : (4 * threads + tiles * images - 1) / (tiles * images);
+    const int splits = std::min(groups, wanted);
+    args.pool->parallel_for(images * tiles * splits, [&](int task, int) {
+      const int split = task % splits, tile = task / splits % tiles, image = task / splits / tiles;
+      const int first = split_at(split, splits, groups), last = split_at(split + 1, splits, groups);
+      if (first < last) kernel_->run(strip, image, tile, first, last);
+    });
+  }
+
+ private:
+  size_t padded_channels() const { return align_up(static_cast<size_t>(oc_blocks_) * kernel_->block_oc + kChannelGroup, 16); }
+
+  // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4.
+  void plan_tiles() {
+    const int count = (geometry_.vectors + kernel_->max_vectors - 1) / kernel_->max_vectors;
+    for (int t = 0; t <= count; ++t) tiles_.push_back(static_cast<int32_t>(static_cast<int64_t>(geometry_.vectors) * t / count));
+  }
+
+  // Source planes whose part of a tile fits into the first-level cache. A group of channels that shares few planes needs no
+  // chunks.
+  int chunk_planes() const {
+    const int group_planes = std::max(1, geometry_.planes / problem_.groups);
+    const int tile = std::min(geometry_.vectors, kernel_->max_vectors) * kernel_->lanes;
+    const int row = tile + (problem_.kernel_w - 1) * problem_.dilation_w;
+    const int64_t all_rows = tile + static_cast<int64_t>(problem_.kernel_h - 1) * problem_.dilation_h * geometry_.pitch;
+    const int64_t elements = std::min<int64_t>(static_cast<int64_t>(row) * problem_.kernel_h, all_rows);
+    const int planes = static_cast<int>(std::max<int64_t>(1, static_cast<int64_t>(kFirstLevelBytes) / (elements * 4)));
+    if (problem_.groups > 1 || group_planes <= planes + planes / 2) return geometry_.planes;
+    const int chunks = (geometry_.planes + planes - 1) / planes;
+    return (geometry_.planes + chunks - 1) / chunks;
+  }
+
+  // First group of a split, so that splits have nearly equal numbers of blocks; a block of channels counts for some, too.
+  int split_at(int split, int splits, int groups) const noexcept {
+    if (split == 0) return 0;
+    if (split == splits) return groups;
+    constexpr int64_t kChannelBlockCost = 16;
+    const auto work_before = [&](int group) {
+      const int block = std::min(group * kGroupBlocks, oc_blocks_);
+      return blocks_.starts[static_cast<size_t>(block) * chunks_] + block * kChannelBlockCost;
+    };
+    const int64_t target = work_before(groups) * split / splits;
+    int first = 0, last = groups;
+    while (first < last) {
+      const int middle = (first + last) / 2;
+      if (work_before(middle) < target)
+        first = middle + 1;
+      else
+        last = middle;
+    }
+    return first;
+  }
+
+  StripArgs arguments(const uint32_t* source, const KernelArgs& args) const noexcept {
+    StripArgs a{};
+    a.source = reinterpret_cast<const uint8_t*>(source);
+    a.source_batch = geometry_.batch_stride();
+    a.output = args.output;
+    a.residual = problem_.residual.channels == 0 ? nullptr : args.inputs[1];
+    a.starts = blocks_.starts.data();
+    a.offsets = blocks_.offsets.data();
+    a.weights = blocks_.weights.data();
+    a.oc = problem_.output.channels;
+    a.oc_blocks = oc_blocks_;
+    a.chunks = chunks_;
+    a.tiles = tiles_.data();
+    a.output_segments = geometry_.output.segments.data();
+    a.output_first = geometry_.output.first.data();
+    a.output_single = geometry_.output.single;
+    a.residual_segments = geometry_.residual.segments.data();
+    a.residual_first = geometry_.residual.first.data();
+    a.residual_single = geometry_.residual.single;
+    a.vectors = geometry_.vectors;
+    a.output_layout = problem_.output;
+    a.residual_plane = problem_.residual.plane;
+    a.output_planes = output_planes_;
+    a.residual_planes = residual_planes_;
+    a.bias = bias_f32_.data();
+    a.multiplier = multiplier_.data();
+    a.bias_s32 = bias_s32_.data();
+    a.activation = problem_.activation;
+    a.clamp = is_clamp(problem_.activation.kind);
+    const ClampBounds bounds = clamp_bounds(problem_.activation);
+    a.lo = bounds.lo;
+    a.hi = bounds.hi;
+    a.requantize = requantize_;
+    return a;
+  }
+
+  Conv2dProblem problem_;
+  const StripKernel* kernel_ = nullptr;
+  StripGeometry geometry_;
+  PackedBlocks blocks_;
+  std::vector<int32_t> tiles_;
+  int chunks_ = 1, oc_blocks_ = 0, input_planes_ = 0, residual_planes_ = 0, output_planes_ = 0;
+  AlignedBuffer<float> bias_f32_, multiplier_;
+  AlignedBuffer<int32_t> bias_s32_;
+  Requantize requantize_;
+};
+
+void check_channels(const char* family, const char* what, size_t count, int oc) {
+  if (count != static_cast<size_t>(oc))
+    throw Error(StatusCode::invalid_argument, std::string(family) + ": " + std::to_string(count) + " " + what + " for " +
+                                                  std::to_string(oc) + " output channels");
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem, Span<const float> weights,
+                                                   Span<const float> bias, const KernelOptions& options) {
+  if (!bias.empty()) check_channels("conv2d_f32", "biases", bias.size(), problem.output.channels);
+  auto conv = std::make_unique<StripConv>("conv2d_f32", problem, weights, options);
+  conv->set_f32(bias);
+  return conv;
+}
+
+std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
+                                                  Span<const int8_t> weights, Span<const int32_t> bias,
+                                                  const KernelOptions& options) {
+  if (!bias.empty()) check_channels("conv2d_s8", "biases", bias.size(), problem.output.channels);
+  if (quant.weight_scales.size() != 1)
+    check_channels("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
+  auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
+  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  return conv;
+}
+
+}  // namespace edgelane

@@ -1,0 +1,147 @@
+// The end of a strip tile: from sums in registers (or in the tile's buffer) to stored results. Bias, residual, activation and
+// requantisation are as in requantize.hpp, operation by operation.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv2d/requantize_lanes.hpp"
+#include "kernels/conv2d/strip_kernel.hpp"
+#include "kernels/simd/border.hpp"
+
+namespace edgelane {
+namespace {
+
+constexpr uint32_t all_lanes(int width) { return width == 32 ? ~0u : (1u << width) - 1; }
+
+// The lanes of vector v of the residual's plane. V is a float or an integer vector; a lane without a pixel is undefined.
+template <class V, class T>
+EDGELANE_INLINE V load_pixels(const StripArgs& a, const T* plane, int v) {
+  const Segment* s = a.residual_segments + a.residual_first[v];
+  if (a.residual_single) return V::loadu(plane + s->offset);
+  const Segment* const end = a.residual_segments + a.residual_first[v + 1];
+  if (end - s == 1 && s->mask == all_lanes(V::width)) return V::loadu(plane + s->offset);
+  V all = V::zero();
+  for (; s != end; ++s) all = all + V::load_mask(plane + s->offset, s->mask);
+  return all;
+}
+
+// Stores the pixels among the lanes of vector v. Where source and output have one pitch, the gaps are stored too, as border.
+template <class V, class T, class Mask>
+EDGELANE_INLINE void store_pixels(const StripArgs& a, T* plane, int v, V y, V border) {
+  const Segment* s = a.output_segments + a.output_first[v];
+  if (a.output_single) {
+    if (s->mask != all_lanes(V::width)) y = select(Mask::of(s->mask), y, border);
+    y.storeu(plane + s->offset);
+    return;
+  }
+  const Segment* const end = a.output_segments + a.output_first[v + 1];
+  if (end - s == 1 && s->mask == all_lanes(V::width)) return y.storeu(plane + s->offset);
+  for (; s != end; ++s) y.store_mask(plane + s->offset, s->mask);
+}
+
+template <class Path, int BlockOc, int Vectors>
+struct StripEpilogue {
+  using Acc = typename Path::Acc;
+  using V = typename Path::Float;
+  using I = typename V::Int;
+  using Mask = typename V::Mask;
+  static constexpr int kLanes = V::width;
+
+  const StripArgs& a;
+  int image, first_vector;
+
+  // Sums of BlockOc output channels from oc on.
+  EDGELANE_INLINE void finish(const Acc (&acc)[BlockOc][Vectors], int oc) const {
+    if constexpr (!Path::kInt8) {
+#pragma GCC unroll 16
+      for (int o = 0; o < BlockOc; ++o)
+        if (oc + o < a.oc)
+#pragma GCC unroll 16
+          for (int v = 0; v < Vectors; ++v) finish_f32(acc[o][v], oc + o, v);
+    } else if constexpr (BlockOc % kChannelGroup == 0) {
+#pragma GCC unroll 4
+      for (int o = 0; o < BlockOc; o += kChannelGroup)
+        if (oc + o < a.oc)
+#pragma GCC unroll 16
+          for (int v = 0; v < Vectors; ++v) finish_quad(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], oc + o, v);
+    }
+  }
+
+  EDGELANE_INLINE void finish_buffered(const int32_t (&sums)[kGroupBlocks][BlockOc][Vectors][kLanes], int blocks, int oc) const {
+    const auto* rows = &sums[0][0];
+    const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
+    if constexpr (!Path::kInt8) {
+      for (int o = 0; o < channels; ++o)
+        for (int v = 0; v < Vectors; ++v) finish_f32(Path::load_sum(rows[o][v]), oc + o, v);
+    } else {
+      for (int o = 0; o < channels; o += kChannelGroup)
+        for (int v = 0; v < Vectors; ++v) {
+          Acc quad[kChannelGroup];
+          for (int i = 0; i < kChannelGroup; ++i) quad[i] = o + i < channels ? Path::load_sum(rows[o + i][v]) : Acc::zero();
+          finish_quad(quad[0], quad[1], quad[2], quad[3], oc + o, v);
+        }
+    }
+  }
+
+ private:
+  EDGELANE_INLINE void finish_f32(V sum, int oc, int v) const {
+    V y = sum + V::broadcast(a.bias[oc]);
+    if (a.residual != nullptr) {
+      const float* plane =
+          static_cast<const float*>(a.residual) + (static_cast<int64_t>(image) * a.residual_planes + oc) * a.residual_plane;
+      y = y + load_pixels<V>(a, plane, first_vector + v);
+    }
+    if (a.clamp)
+      y = clamp_lanes(y, a.lo, a.hi);
+    else
+      y = activate_lanes(y, a.activation);
+    store_f32(y, oc, v);
+  }
+
+  EDGELANE_INLINE void store_f32(V y, int oc, int v) const {
+    float* plane = static_cast<float*>(a.output) + (static_cast<int64_t>(image) * a.output_planes + oc) * a.output_layout.plane;
+    store_pixels<V, float, Mask>(a, plane, first_vector + v, y, V::zero());
+  }
+
+  EDGELANE_INLINE V requantize_f32(Acc acc, I stored, int oc) const {
+    return requantize_lanes(acc + I::broadcast(a.bias_s32[oc]), V::broadcast(a.multiplier[oc]), stored, a.requantize);
+  }
+
+  // Four channels from oc on, those past the last one are padding.
+  EDGELANE_INLINE void finish_quad(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int oc, int v) const {
+    const Requantize& r = a.requantize;
+    I residual = I::zero();
+    if (r.has_residual) {
+      const uint32_t* plane = static_cast<const uint32_t*>(a.residual) +
+                              (static_cast<int64_t>(image) * a.residual_planes + oc / kChannelGroup) * a.residual_plane;
+      residual = load_pixels<I>(a, plane, first_vector + v);
+    }
+    const I byte = I::broadcast(255);
+    const V y0 = requantize_f32(acc0, residual & byte, oc);
+    const V y1 = requantize_f32(acc1, residual.template shr<8>() & byte, oc + 1);
+    const V y2 = requantize_f32(acc2, residual.template shr<16>() & byte, oc + 2);
+    const V y3 = requantize_f32(acc3, residual.template shr<24>(), oc + 3);
+    if (r.float_output) {
+      store_f32(y0, oc, v);
+      if (oc + 1 < a.oc) store_f32(y1, oc + 1, v);
+      if (oc + 2 < a.oc) store_f32(y2, oc + 2, v);
+      if (oc + 3 < a.oc) store_f32(y3, oc + 3, v);
+      return;
+    }
+    const I zero = I::broadcast(r.output_zero);
+    const I low = (y0.to_int() + zero) | (y1.to_int() + zero).template shl<8>();
+    const I high = (y2.to_int() + zero) | (y3.to_int() + zero).template shl<8>();
+    I quad = low | high.template shl<16>();
+    const I border = I::broadcast(static_cast<int32_t>(border_quad(r.output_zero - kActivationBias)));
+    if (oc + kChannelGroup > a.oc) {
+      const I channels = I::broadcast(static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
+      quad = (quad & channels) | (border & (channels ^ I::broadcast(-1)));
+    }
+    uint32_t* plane = static_cast<uint32_t*>(a.output) +
+                      (static_cast<int64_t>(image) * a.output_planes + oc / kChannelGroup) * a.output_layout.plane;
+    store_pixels<I, uint32_t, Mask>(a, plane, first_vector + v, quad, border);
+  }
+};
+
+}  // namespace
+}  // namespace edgelane

@@ -1,0 +1,68 @@
+// Between the two halves of a strip convolution: preparation (strip.cpp, portable) and the kernels (strip.hpp, compiled once for
+// each instruction set). Plain structures of pointers only: no code is shared between the two.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv2d/geometry.hpp"
+#include "kernels/conv2d/requantize.hpp"
+
+namespace edgelane {
+
+// How one weight of a block is stored: a float, four int8 of a quad, or the same four as int16 in the order 0, 2, 1, 3.
+enum class WeightForm : uint8_t { f32, s8_quad, s16_quad };
+
+constexpr int weight_bytes(WeightForm form) { return form == WeightForm::s16_quad ? 8 : 4; }
+
+constexpr int kGroupBlocks = 8;  // blocks of output channels that share a chunk of the input while it is in the first-level cache
+
+struct StripArgs {
+  const uint8_t* source;  // plane 0 of image 0 at position 0
+  int64_t source_batch;   // elements from an image to the next
+  void* output;
+  const void* residual;  // nullptr: none
+
+  // Nonzero blocks in the order of their use: for each group of kGroupBlocks blocks of output channels, for each chunk of input
+  // channels, for each block of output channels: starts[i] to starts[i + 1].
+  const int32_t* starts;
+  const int32_t* offsets;  // of the source element that the block multiplies
+  const uint8_t* weights;
+  int oc, oc_blocks, chunks;
+
+  const int32_t* tiles;  // [tile + 1], the first vector of each tile of positions
+  const Segment* output_segments;
+  const int32_t* output_first;
+  bool output_single;
+  const Segment* residual_segments;
+  const int32_t* residual_first;
+  bool residual_single;
+  int vectors;  // of the whole strip
+
+  PlanarLayout output_layout;
+  int64_t residual_plane;
+  int output_planes, residual_planes;  // channels or quads of an image
+
+  const float* bias;        // float32: [oc rounded up]
+  const float* multiplier;  // int8: [oc rounded up]
+  const int32_t* bias_s32;  // int8: [oc rounded up]
+  Activation activation;    // float32
+  bool clamp;               // float32: the activation is min(hi, max(lo, y))
+  float lo, hi;
+  Requantize requantize;  // int8
+};
+
+// Computes tile `tile` of image `image` for the groups of output-channel blocks first_group to last_group - 1.
+using StripFunction = void (*)(const StripArgs& args, int image, int tile, int first_group, int last_group);
+
+struct StripKernel {
+  const char* name;
+  Isa isa;
+  WeightForm form;
+  int block_oc;     // output channels of a block
+  int lanes;        // positions in a vector
+  int max_vectors;  // of a tile
+  bool dense;       // meant for weights without zeros
+  StripFunction run;
+};
+
+}  // namespace edgelane

@@ -1,0 +1,28 @@
+// The inner loops between float32 and int8, one set for each instruction set. Included by files with instruction-set flags:
+// nothing inline here.
+#pragma once
+
+#include <cstdint>
+
+namespace edgelane {
+
+struct ConvertRows {
+  void (*quantize)(const float* x, uint8_t* y, int64_t n, float scale, int32_t zero_point);
+  // Four planes to one plane of quads, n pixels.
+  void (*quantize_quads)(const float* const x[4], uint32_t* y, int64_t n, float scale, int32_t zero_point);
+  void (*dequantize)(const uint8_t* x, float* y, int64_t n, float scale, int32_t zero_point);
+  // Lane `lane` of a plane of quads to a plane.
+  void (*dequantize_lane)(const uint32_t* x, int lane, float* y, int64_t n, float scale, int32_t zero_point);
+};
+
+namespace scalar {
+extern const ConvertRows convert_rows;
+}
+namespace avx2 {
+extern const ConvertRows convert_rows;
+}
+namespace avx512 {
+extern const ConvertRows convert_rows;
+}
+
+}  // namespace edgelane

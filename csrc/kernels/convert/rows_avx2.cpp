@@ -1,0 +1,9 @@
+#include "kernels/simd/vec_avx2.hpp"
+
+#include "kernels/convert/rows.inl"
+
+namespace edgelane::avx2 {
+
+extern const ConvertRows convert_rows = make_rows<VecF32Avx2>();
+
+}  // namespace edgelane::avx2

@@ -1,0 +1,9 @@
+#include "kernels/simd/vec_scalar.hpp"
+
+#include "kernels/convert/rows.inl"
+
+namespace edgelane::scalar {
+
+extern const ConvertRows convert_rows = make_rows<VecF32Scalar>();
+
+}  // namespace edgelane::scalar

@@ -1,0 +1,154 @@
+// Preparation of linear layers: choice of the kernel, packing, and the run over threads.
+#include "kernels/linear/linear.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "core/aligned_buffer.hpp"
+#include "core/status.hpp"
+#include "formats/block_sparse.hpp"
+#include "kernels/kernel_list.hpp"
+#include "kernels/linear/linear_kernel.hpp"
+
+namespace edgelane {
+
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa(extern const LinearKernel name;)
+#include "kernels/linear/kernels.inc"
+#undef EDGELANE_KERNEL
+
+namespace {
+
+const std::vector<ListedKernel<LinearKernel>>& kernel_list() {
+  static const std::vector<ListedKernel<LinearKernel>> list = {
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa({#family, &name} EDGELANE_COMMA)
+#include "kernels/linear/kernels.inc"
+#undef EDGELANE_KERNEL
+  };
+  return list;
+}
+
+class Gemm final : public PreparedKernel {
+ public:
+  template <class T>
+  Gemm(const std::string& family, const LinearProblem& p, Span<const T> weights, const KernelOptions& options) : problem_(p) {
+    if (p.m < 1 || p.ic < 1 || p.oc < 1 || weights.size() != static_cast<size_t>(p.oc) * p.ic)
+      throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
+                                                    std::to_string(p.oc) + " x " + std::to_string(p.ic) + ", " +
+                                                    std::to_string(p.m) + " rows");
+    constexpr int kStep = sizeof(T) == 1 ? kChannelGroup : 1;  // elements of one multiply-add
+    kernel_ = kernel_candidates(kernel_list(), family, options).front();
+    depth_ = (p.ic + kStep - 1) / kStep;
+    tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
+    channels_ = static_cast<size_t>(tiles_) * kernel_->tile_channels;
+    weights_ = AlignedBuffer<uint8_t>(channels_ * depth_ * 4);
+    T* to = reinterpret_cast<T*>(weights_.data());
+    for (int oc = 0; oc < p.oc; ++oc)
+      for (int ic = 0; ic < p.ic; ++ic) {
+        const size_t step = static_cast<size_t>(oc / kernel_->tile_channels) * depth_ + ic / kStep;
+        to[(step * kernel_->tile_channels + oc % kernel_->tile_channels) * kStep + ic % kStep] =
+            weights[static_cast<size_t>(oc) * p.ic + ic];
+      }
+
+    info_.kernel = kernel_->name;
+    info_.format = "dense";
+    info_.isa = kernel_->isa;
+    info_.density = density(weights);
+    info_.macs = info_.dense_macs = static_cast<int64_t>(p.m) * p.oc * p.ic;
+    packed_bytes_ = weights_.bytes();
+    // Rows that do not end at a quad are copied: reading past the last one would leave the tensor.
+    if (p.ic % kStep != 0) workspace_bytes_ = align_up(static_cast<size_t>(p.m) * depth_ * 4);
+  }
+
+  void set_f32(Span<const float> bias) {
+    bias_ = AlignedBuffer<float>(channels_);
+    std::copy(bias.begin(), bias.end(), bias_.data());
+    packed_bytes_ += bias_.bytes();
+  }
+
+  void set_s8(const FoldedScales& scales) {
+    requantize_ = scales.requantize;
+    bias_s32_ = AlignedBuffer<int32_t>(channels_);
+    multiplier_ = AlignedBuffer<float>(channels_);
+    std::copy(scales.bias.begin(), scales.bias.end(), bias_s32_.data());
+    std::copy(scales.multiplier.begin(), scales.multiplier.end(), multiplier_.data());
+    packed_bytes_ += bias_s32_.bytes() + multiplier_.bytes();
+  }
+
+  void run(const KernelArgs& args) const noexcept override {
+    LinearArgs a{};
+    a.x = static_cast<const uint8_t*>(args.inputs[0]);
+    a.x_row_bytes = static_cast<int64_t>(problem_.ic) * (kernel_->int8 ? 1 : 4);
+    if (workspace_bytes_ != 0) {
+      uint8_t* rows = static_cast<uint8_t*>(args.workspace);
+      std::memset(rows, 0, workspace_bytes_);  // the missing elements meet weights that are 0
+      for (int m = 0; m < problem_.m; ++m)
+        std::memcpy(rows + static_cast<int64_t>(m) * depth_ * 4, a.x + m * a.x_row_bytes, static_cast<size_t>(problem_.ic));
+      a.x = rows;
+      a.x_row_bytes = static_cast<int64_t>(depth_) * 4;
+    }
+    a.y = args.output;
+    a.weights = weights_.data();
+    a.m = problem_.m;
+    a.oc = problem_.oc;
+    a.depth = depth_;
+    a.bias = bias_.data();
+    a.multiplier = multiplier_.data();
+    a.bias_s32 = bias_s32_.data();
+    a.activation = problem_.activation;
+    a.clamp = is_clamp(problem_.activation.kind);
+    const ClampBounds bounds = clamp_bounds(problem_.activation);
+    a.lo = bounds.lo;
+    a.hi = bounds.hi;
+    a.requantize = requantize_;
+
+    // A task is one tile of channels for a strip of rows that stays in the second-level cache.
+    constexpr int kRowsOfTask = 96;
+    const int strips = (problem_.m + kRowsOfTask - 1) / kRowsOfTask;
+    args.pool->parallel_for(strips * tiles_, [&](int task, int) {
+      const int strip = task / tiles_, tile = task % tiles_;
+      kernel_->run(a, tile, strip * kRowsOfTask, std::min(problem_.m, (strip + 1) * kRowsOfTask));
+    });
+  }
+
+ private:
+  LinearProblem problem_;
+  const LinearKernel* kernel_ = nullptr;
+  int depth_ = 0, tiles_ = 0;
+  size_t channels_ = 0;  // oc rounded up to whole tiles
+  AlignedBuffer<uint8_t> weights_;
+  AlignedBuffer<float> bias_, multiplier_;
+  AlignedBuffer<int32_t> bias_s32_;
+  Requantize requantize_;
+};
+
+void check_channels(const char* family, const char* what, size_t count, int oc) {
+  if (count != static_cast<size_t>(oc))
+    throw Error(StatusCode::invalid_argument, std::string(family) + ": " + std::to_string(count) + " " + what + " for " +
+                                                  std::to_string(oc) + " output channels");
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedKernel> prepare_linear_f32(const LinearProblem& problem, Span<const float> weights,
+                                                   Span<const float> bias, const KernelOptions& options) {
+  if (!bias.empty()) check_channels("linear_f32", "biases", bias.size(), problem.oc);
+  auto gemm = std::make_unique<Gemm>("linear_f32", problem, weights, options);
+  gemm->set_f32(bias);
+  return gemm;
+}
+
+std::unique_ptr<PreparedKernel> prepare_linear_s8(const LinearProblem& problem, const Conv2dS8Params& quant,
+                                                  Span<const int8_t> weights, Span<const int32_t> bias,
+                                                  const KernelOptions& options) {
+  if (!bias.empty()) check_channels("linear_s8", "biases", bias.size(), problem.oc);
+  if (quant.weight_scales.size() != 1) check_channels("linear_s8", "weight scales", quant.weight_scales.size(), problem.oc);
+  auto gemm = std::make_unique<Gemm>("linear_s8", problem, weights, options);
+  Conv2dS8Params own = quant;
+  own.has_intermediate = false;
+  gemm->set_s8(fold_scales(own, problem.activation, false, problem.oc, weights, bias));
+  return gemm;
+}
+
+}  // namespace edgelane

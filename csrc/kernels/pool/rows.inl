@@ -1,0 +1,201 @@
+// Bodies of PoolRows over a vector type V; included by rows_<isa>.cpp after vec_<isa>.hpp.
+//
+// A window is reduced first down its rows, into a line that holds the neutral element where the window leaves the image, and then
+// along the line. With a stride of s the line is dealt out into s phases first, so that each tap is a run again.
+#include "kernels/pool/rows.hpp"
+#include "kernels/simd/loops.hpp"
+#include "kernels/simd/quantize.hpp"
+
+namespace edgelane {
+namespace {
+
+constexpr int kLineSlack = 64;  // phases are padded to vectors and start at lines of the cache
+
+// T is one pixel: float, or uint32_t for an int8 quad.
+template <class T>
+struct PoolScratch {
+  alignas(64) T line[kPoolLine + kLineSlack];
+  alignas(64) T phases[2 * kPoolLine + kLineSlack];
+};
+
+// Deals a line of n pixels into phases of `length` pixels each.
+template <class T>
+EDGELANE_INLINE void deal(const T* line, int n, int stride, int length, T* phases) {
+  if (stride == 2) {  // a loop that the compiler vectorises
+    T *even = phases, *odd = phases + length;
+#pragma GCC ivdep
+    for (int i = 0; i < n / 2; ++i) {
+      even[i] = line[2 * i];
+      odd[i] = line[2 * i + 1];
+    }
+    if (n % 2 != 0) even[n / 2] = line[n - 1];
+    return;
+  }
+  for (int p = 0; p < stride; ++p) {
+    for (int i = p, k = 0; i < n; i += stride, ++k) phases[p * length + k] = line[i];
+  }
+}
+
+struct MaxF32 {
+  using Pixel = float;
+  static constexpr float kNeutral = -__builtin_inff();
+  // down: out[i] = the largest of x[i], x[i + step], ...
+  template <class V, class At>
+  static EDGELANE_INLINE void reduce(int count, int n, float* out, const At& at) {
+    for_vectors<V>(n, [&](int64_t i, int lanes) {
+      V m = V::broadcast(kNeutral);
+      for (int k = 0; k < count; ++k) m = max(load<V>(at(k) + i, lanes), m);
+      store(m, out + i, lanes);
+    });
+  }
+};
+
+struct SumF32 {
+  using Pixel = float;
+  static constexpr float kNeutral = 0.0f;
+  template <class V, class At>
+  static EDGELANE_INLINE void reduce(int count, int n, float* out, const At& at) {
+    for_vectors<V>(n, [&](int64_t i, int lanes) {
+      V s = V::zero();
+      for (int k = 0; k < count; ++k) s = s + load<V>(at(k) + i, lanes);
+      store(s, out + i, lanes);
+    });
+  }
+};
+
+struct MaxS8 {
+  using Pixel = uint32_t;
+  static constexpr uint32_t kNeutral = 0;  // -128 four times
+  template <class V, class At>
+  static EDGELANE_INLINE void reduce(int count, int n, uint32_t* out, const At& at) {
+    if (count == 0) {
+      for (int i = 0; i < n; ++i) out[i] = kNeutral;
+      return;
+    }
+    for (int i = 0; i < n; ++i) out[i] = at(0)[i];
+    uint8_t* bytes = reinterpret_cast<uint8_t*>(out);
+    for (int k = 1; k < count; ++k) {
+      const uint8_t* x = reinterpret_cast<const uint8_t*>(at(k));
+#pragma GCC ivdep
+      for (int i = 0; i < 4 * n; ++i) bytes[i] = x[i] > bytes[i] ? x[i] : bytes[i];
+    }
+  }
+};
+
+// f(first output pixel, output pixels) is called after `out` of each tile has been written.
+template <class V, class Op, class F>
+EDGELANE_INLINE void pool_row(const PoolRow& row, typename Op::Pixel* y, const F& finish) {
+  using T = typename Op::Pixel;
+  PoolScratch<T> scratch;
+  const int reach = (row.kernel_w - 1) * row.dilation_w;
+  const int fit = (kPoolLine - reach - 1) / row.stride_w + 1, tile = fit < 1 ? 1 : fit;
+  for (int x0 = 0; x0 < row.out_width; x0 += tile) {
+    const int outputs = row.out_width - x0 < tile ? row.out_width - x0 : tile;
+    const int begin = x0 * row.stride_w - row.pad_left;  // the input column of line[0]
+    const int n = (outputs - 1) * row.stride_w + reach + 1;
+    int inside_begin = begin < 0 ? -begin : 0, inside_end = row.width - begin < n ? row.width - begin : n;
+    if (inside_begin > n) inside_begin = n;
+    if (inside_end < inside_begin) inside_end = inside_begin;
+    for (int i = 0; i < inside_begin; ++i) scratch.line[i] = Op::kNeutral;
+    for (int i = inside_end; i < n; ++i) scratch.line[i] = Op::kNeutral;
+    const T* first = static_cast<const T*>(row.first) + begin + inside_begin;
+    Op::template reduce<V>(row.rows, inside_end - inside_begin, scratch.line + inside_begin,
+                           [&](int k) { return first + k * row.row_step; });
+    const T* taps = scratch.line;
+    int length = 0;
+    if (row.stride_w > 1) {
+      length = (n + row.stride_w - 1) / row.stride_w;
+      deal(scratch.line, n, row.stride_w, length, scratch.phases);
+      taps = scratch.phases;
+    }
+    Op::template reduce<V>(row.kernel_w, outputs, y + x0, [&](int k) {
+      const int column = k * row.dilation_w;
+      return taps + column % row.stride_w * length + column / row.stride_w;
+    });
+    finish(x0, outputs);
+  }
+}
+
+template <class V>
+void max_f32(const PoolRow& row, float* y) {
+  pool_row<V, MaxF32>(row, y, [](int, int) {});
+}
+
+template <class V>
+void max_s8(const PoolRow& row, uint32_t* y) {
+  pool_row<V, MaxS8>(row, y, [](int, int) {});
+}
+
+template <class V>
+void average_f32(const PoolRow& row, const float* counts, float* y) {
+  pool_row<V, SumF32>(row, y, [&](int x0, int outputs) {
+    for_vectors<V>(outputs, [&](int64_t i, int lanes) {
+      store(load<V>(y + x0 + i, lanes) / load<V>(counts + x0 + i, lanes), y + x0 + i, lanes);
+    });
+  });
+}
+
+template <class V>
+void average_s8(const PoolRow& row, const float* counts, float in_scale, int32_t in_zero_point, float out_scale, int32_t out_zero_point,
+                uint8_t* y) {
+  constexpr int kTile = 64;
+  alignas(64) int32_t sums[kTile * 4];
+  alignas(64) float divisors[kTile * 4];
+  const VectorQuant<V> quant(out_scale, out_zero_point);
+  for (int x0 = 0; x0 < row.out_width; x0 += kTile) {
+    const int outputs = row.out_width - x0 < kTile ? row.out_width - x0 : kTile;
+    for (int x = 0; x < outputs; ++x) {
+      const int left = (x0 + x) * row.stride_w - row.pad_left;
+      const int begin = left < 0 ? 0 : left, end = left + row.kernel_w < row.width ? left + row.kernel_w : row.width;
+      int32_t s[4] = {};
+      for (int r = 0; r < row.rows; ++r) {
+        const uint8_t* line = static_cast<const uint8_t*>(row.first) + r * row.row_step * 4;
+        for (int ix = begin; ix < end; ++ix) {
+          for (int k = 0; k < 4; ++k) s[k] += line[ix * 4 + k];
+        }
+      }
+      const int bias = (in_zero_point + 128) * (end > begin ? end - begin : 0) * row.rows;
+      for (int k = 0; k < 4; ++k) {
+        sums[x * 4 + k] = s[k] - bias;
+        divisors[x * 4 + k] = counts[x0 + x];
+      }
+    }
+    for (int i = 0; i < outputs * 4; i += V::width) {
+      const V real = V::broadcast(in_scale) * V::Int::load(sums + i).to_float() / V::load(divisors + i);
+      const typename V::Int stored = quantize_lanes(real, quant);
+      const int lanes = outputs * 4 - i;
+      lanes >= V::width ? stored.store_u8(y + x0 * 4 + i) : stored.store_u8_first(y + x0 * 4 + i, lanes);
+    }
+  }
+}
+
+template <class V>
+float sum_f32(const float* x, int64_t n) {
+  return sum<V>(x, n);
+}
+
+template <class V>
+void sum_s8(const uint8_t* quads, int64_t n, int64_t sums[4]) {
+  using Int = typename V::Int;
+  constexpr int64_t kPiece = 1 << 20;  // bytes that a lane can add up: far below 2^31 / 255
+  for (int k = 0; k < 4; ++k) sums[k] = 0;
+  for (int64_t first = 0; first < 4 * n; first += kPiece) {
+    const int64_t end = first + kPiece < 4 * n ? first + kPiece : 4 * n;
+    Int s = Int::zero();
+    for_vectors<V>(end - first, [&](int64_t i, int lanes) {
+      const uint8_t* p = quads + first + i;
+      s = s + (lanes == V::width ? Int::load_u8(p) : Int::load_u8_first(p, lanes));
+    });
+    int32_t lanes[V::width];
+    s.storeu(lanes);
+    for (int i = 0; i < V::width; ++i) sums[i % 4] += lanes[i];
+  }
+}
+
+template <class V>
+constexpr PoolRows make_rows() {
+  return {max_f32<V>, max_s8<V>, average_f32<V>, average_s8<V>, sum_f32<V>, sum_s8<V>};
+}
+
+}  // namespace
+}  // namespace edgelane

@@ -1,0 +1,9 @@
+#include "kernels/simd/vec_avx2.hpp"
+
+#include "kernels/pool/rows.inl"
+
+namespace edgelane::avx2 {
+
+extern const PoolRows pool_rows = make_rows<VecF32Avx2>();
+
+}  // namespace edgelane::avx2

@@ -1,0 +1,25 @@
+// The inner loops of softmax, one set for each instruction set. Included by files with instruction-set flags: nothing inline here.
+#pragma once
+
+#include <cstdint>
+
+namespace edgelane {
+
+struct SoftmaxRows {
+  // One softmax over n elements side by side.
+  void (*row)(const float* x, float* y, int64_t n, bool log);
+  // n softmaxes side by side, each over `count` elements that lie x_step and y_step elements apart.
+  void (*columns)(const float* x, int64_t x_step, float* y, int64_t y_step, int count, int64_t n, bool log);
+};
+
+namespace scalar {
+extern const SoftmaxRows softmax_rows;
+}
+namespace avx2 {
+extern const SoftmaxRows softmax_rows;
+}
+namespace avx512 {
+extern const SoftmaxRows softmax_rows;
+}
+
+}  // namespace edgelane
