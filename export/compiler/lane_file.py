@@ -26,8 +26,8 @@ INTERMEDIATE, CONSTANT, INPUT, OUTPUT = range(4)
 # fmt: off
 _OPS = (
     "conv2d", "conv_transpose2d", "linear", "max_pool2d", "average_pool2d", "global_average_pool", "affine",
-    "unary", "prelu", "binary", "softmax", "concat", "slice", "transpose", "reshape", "channel_shuffle", "pad", "resize",
-    "quantize", "dequantize", "requantize", "reduce_mean", "log_softmax",
+    "unary", "prelu", "binary", "softmax", "concat", "slice", "transpose", "reshape", "channel_shuffle", "pad",
+    "resize", "quantize", "dequantize", "requantize", "reduce_mean", "log_softmax",
 )
 _ACTIVATIONS = (
     "none", "relu", "clip", "leaky_relu", "elu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "gelu",

@@ -16,7 +16,7 @@ from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
-from edgelane.export.compiler.lowering import ANY_DTYPE, LOWERINGS, Builder, Node, Unsupported
+from edgelane.export.compiler.lowering import ANY_DTYPE, LOWERINGS, Builder, Malformed, Node, Unsupported
 from edgelane.export.compiler.qlinear import expand_qlinear
 
 OLDEST_OPSET = 11
@@ -202,7 +202,11 @@ class _Importer:
                 if tensor is not None and tensor.data is None and tensor.dtype != "float32":
                     raise Unsupported(f"its input {tensor.name} is {tensor.dtype}, expected float32")
         self.builder.node_name = name
-        self.bind(proto, LOWERINGS[node.op](node, self.builder), node.shapes)
+        try:
+            lowered = LOWERINGS[node.op](node, self.builder)
+        except (Malformed, KeyError, ValueError, IndexError) as error:  # attributes that are missing or do not fit
+            raise EdgelaneError(f"node {name} ({node.op}) is malformed: {first_line(error)}") from error
+        self.bind(proto, lowered, node.shapes)
 
     def bind(self, proto: onnx.NodeProto, results: Tensor | list[Tensor], shapes: list[Shape | None]) -> None:
         listed = [results] if isinstance(results, Tensor) else results
@@ -276,7 +280,12 @@ class _Importer:
                 opset_imports=list(self.model.opset_import),
                 ir_version=self.model.ir_version,
             )
-        except (onnx.defs.SchemaError, shape_inference.InferenceError, RuntimeError) as error:
+        except (
+            onnx.defs.SchemaError,
+            shape_inference.InferenceError,
+            onnx.checker.ValidationError,
+            RuntimeError,
+        ) as error:
             raise EdgelaneError(f"node {name} ({proto.op_type}) is malformed: {first_line(error)}") from error
         shapes = {}
         for output, kind in inferred.items():

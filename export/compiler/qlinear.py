@@ -91,7 +91,7 @@ def _binary(e: _Expander) -> None:
 
 def _unary(op: str) -> Callable[[_Expander], None]:
     def expand(e: _Expander) -> None:
-        e.quantized(e.emit(op, [e.real(0, "x")], op.lower(), **e.attributes("channels_last")), 3)
+        e.quantized(e.emit(op, [e.real(0, "x")], op.lower(), **e.attributes("channels_last", "opset")), 3)
 
     return expand
 

@@ -1,7 +1,7 @@
 """Turns float steps between DequantizeLinear and QuantizeLinear into int8 steps, with the arithmetic of FORMAT.md.
 
-A step becomes int8 when everything it reads was dequantised and everything that reads it quantises alike. Where that does
-not hold, the float step stays between dequantize and quantize steps: the values are always those that the model states.
+A step becomes int8 when everything it reads was dequantised and everything that reads it quantises alike. Where that is
+not so, the float step stays between dequantize and quantize steps: the values are always those that the model states.
 """
 
 from __future__ import annotations

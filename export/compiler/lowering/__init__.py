@@ -6,12 +6,13 @@ tests/export/test_operators.py.
 """
 
 from edgelane.export.compiler.lowering import convolution, elementwise, movement, quantize, spatial
-from edgelane.export.compiler.lowering.base import ANY_DTYPE, LOWERINGS, Builder, Node, Unsupported
+from edgelane.export.compiler.lowering.base import ANY_DTYPE, LOWERINGS, Builder, Malformed, Node, Unsupported
 
 __all__ = [
     "ANY_DTYPE",
     "LOWERINGS",
     "Builder",
+    "Malformed",
     "Node",
     "Unsupported",
     "convolution",

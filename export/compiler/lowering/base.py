@@ -18,6 +18,10 @@ class Unsupported(Exception):
     """The node cannot be expressed in a `.lane` file; the message is the reason."""
 
 
+class Malformed(Exception):
+    """The node breaks the rules of ONNX; the message says how."""
+
+
 @dataclass
 class Node:
     """One ONNX node with its inputs looked up. `shapes` are the inferred shapes of the outputs that the model uses."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgelane.export.compiler.graph import Array, Tensor
-from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers, require_images
+from edgelane.export.compiler.lowering.base import Builder, Malformed, Node, Unsupported, lowers, require_images
 
 
 def window_pads(node: Node, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
@@ -46,9 +46,15 @@ def _bias(node: Node, index: int, count: int, builder: Builder) -> Tensor | None
     values = node.constant(index, "its bias")
     if values.dtype != np.float32:
         raise Unsupported(f"its bias is {values.dtype}, expected float32")
+    if values.size not in (1, count):
+        raise Malformed(f"a bias of {values.size} values, expected {count}")
     bias = builder.constant(np.broadcast_to(values.reshape(-1), (count,)), "bias")
     bias.origin = node.input(index).origin
     return bias
+
+
+def _misfit(node: Node, weight: Tensor, groups: int) -> Malformed:
+    return Malformed(f"weights {list(weight.shape)} in {groups} groups do not fit input {list(node.x.shape)}")
 
 
 @lowers("Conv")
@@ -56,6 +62,9 @@ def conv(node: Node, builder: Builder) -> Tensor:
     """Lower to conv2d."""
     require_images(node.x)
     weight = _weight(node, 1, builder)
+    groups = int(node.attributes.get("group", 1))
+    if len(weight.shape) != 4 or weight.shape[1] * groups != node.x.shape[1] or weight.shape[0] % groups:
+        raise _misfit(node, weight, groups)
     kernel = list(weight.shape[2:])
     strides = list(node.attributes.get("strides", [1, 1]))
     dilations = list(node.attributes.get("dilations", [1, 1]))
@@ -66,7 +75,7 @@ def conv(node: Node, builder: Builder) -> Tensor:
         strides=strides,
         pads=window_pads(node, kernel, strides, dilations),
         dilations=dilations,
-        groups=int(node.attributes.get("group", 1)),
+        groups=groups,
     )
 
 
@@ -76,6 +85,8 @@ def conv_transpose(node: Node, builder: Builder) -> Tensor:
     require_images(node.x)
     weight = _weight(node, 1, builder)
     groups = int(node.attributes.get("group", 1))
+    if len(weight.shape) != 4 or weight.shape[0] != node.x.shape[1] or weight.shape[0] % groups:
+        raise _misfit(node, weight, groups)
     strides = list(node.attributes.get("strides", [1, 1]))
     dilations = list(node.attributes.get("dilations", [1, 1]))
     extra = list(node.attributes.get("output_padding", [0, 0]))
@@ -158,6 +169,8 @@ def batch_normalization(node: Node, builder: Builder) -> Tensor:
         raise Unsupported("it is in training mode; export the model after model.eval()")
     names = ("scale", "B", "mean", "var")
     gamma, beta, mean, variance = (node.constant(i + 1, name).astype(np.float64) for i, name in enumerate(names))
+    if len(node.x.shape) < 2 or any(part.shape != node.x.shape[1:2] for part in (gamma, beta, mean, variance)):
+        raise Malformed(f"its constants do not fit input {list(node.x.shape)}")
     scale = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
     return affine(builder, node.x, scale, beta - mean * scale)
 

@@ -43,8 +43,8 @@ class ProfileRow:
     """Where time goes: one step of the network, or the copy of one input or output (op "import" or "export").
 
     `step` is the name of the ONNX node, `kernel` is `<op>_<dtype>_<tile>_<instruction set>`, and `format` is how the
-    weights are packed ("dense", "4x4", ...; "-" without weights). `density` is nonzero weights / weights, `macs` are the
-    multiply-accumulates executed and `dense_macs` those of the same step without zeros skipped, for the whole batch.
+    weights are packed ("dense", "4x4", ...; "-" without weights). `density` is nonzero weights / weights, `macs` are
+    the multiply-accumulates executed and `dense_macs` those of the step if no zeros were skipped, for the whole batch.
     `time_us` is in microseconds.
     """
 

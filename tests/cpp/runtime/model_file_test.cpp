@@ -46,7 +46,7 @@ void expect_contains(const std::string& text, const std::string& part) {
 TEST(ModelFile, ReadsEveryOp) {
   const Model model = parse_model(every_op_writer().file(), "good.lane");
   EXPECT_EQ(model.inputs.size(), 2u);
-  EXPECT_EQ(model.outputs.size(), 4u);
+  EXPECT_EQ(model.outputs.size(), 5u);
   std::vector<bool> seen(kOps + 1);
   for (const Step& step : model.steps) seen[static_cast<size_t>(step.op)] = true;
   for (int op = 1; op <= kOps; ++op) EXPECT_TRUE(seen[static_cast<size_t>(op)]) << op_name(static_cast<Op>(op));
