@@ -1,8 +1,10 @@
 """torch to standard ONNX: BatchNorm folded, pruned weights as zeros in dense initialisers, int8 as explicit Q/DQ.
 
-Activations become QuantizeLinear / DequantizeLinear pairs (int8, zero point 0, one scale). Quantised weights are int8 initialisers behind
-one DequantizeLinear (one scale per output channel). Biases stay float32, already rounded to the int32 grid `input scale * weight scale`:
-ONNX Runtime and edgelane turn them into int32 without loss, and TensorRT, which takes no int32 DequantizeLinear, reads them as they are.
+Activations become QuantizeLinear / DequantizeLinear pairs (int8, zero point 0, one scale). Quantised weights are int8
+initialisers behind one DequantizeLinear (one scale per output channel). Biases stay float32, already rounded to the
+int32 grid `input scale * weight scale`:
+ONNX Runtime and edgelane turn them into int32 without loss, and TensorRT, which takes no int32 DequantizeLinear, reads
+them as they are.
 The graph has a fixed batch, so every consumer knows all shapes.
 """
 
@@ -31,8 +33,8 @@ INPUT_NAME, OUTPUT_NAME = "images", "logits"
 def export_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """`RUN/compressed.pt`, or `RUN/model.pt` where that is missing, to `RUN/model.onnx`.
 
-    Returns {"source", "onnx", "bytes", "kind", "parity"}. Raises EdgelaneError when neither file exists, and, leaving no new file, when
-    the ONNX file does not compute what torch computes.
+    Returns {"source", "onnx", "bytes", "kind", "parity"}. Raises EdgelaneError when neither file exists, and, leaving
+    no new file, when the ONNX file does not compute what torch computes.
     """
     import torch
 
@@ -41,7 +43,10 @@ def export_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     run = Path(run_dir)
     source = next((path for path in (run / "compressed.pt", run / "model.pt") if path.exists()), None)
     if source is None:
-        raise EdgelaneError(f"{run} holds neither compressed.pt nor model.pt: train first, with `edgelane train MODEL --data DATA -o {run}`")
+        raise EdgelaneError(
+            f"{run} holds neither compressed.pt nor model.pt: "
+            f"train first, with `edgelane train MODEL --data DATA -o {run}`"
+        )
     checkpoint = Checkpoint.load(source)
     shape = checkpoint.preprocessing
     metadata = {
@@ -63,14 +68,17 @@ def export_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def export_module(
-    model: nn.Module, example_inputs: Tensor | Sequence[Tensor], path: str | os.PathLike[str], metadata: Mapping[str, Any]
+    model: nn.Module,
+    example_inputs: Tensor | Sequence[Tensor],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, Any],
 ) -> Parity:
     """Write `model` (float, pruned or from `quantize_model`) as ONNX, check it, and compare it with torch.
 
-    The shapes of `example_inputs` become the shapes of the graph. `metadata` ("classes", "preprocessing", "task", "compression") is
-    stored as `edgelane.<key>` in metadata_props: strings as they are, anything else as JSON.
-    Raises EdgelaneError, and leaves no file, when torch cannot export the model, onnx.checker refuses the result, or ONNX Runtime
-    computes something else (see `compare_torch_onnx` for the tolerances).
+    The shapes of `example_inputs` become the shapes of the graph. `metadata` ("classes", "preprocessing", "task",
+    "compression") is stored as `edgelane.<key>` in metadata_props: strings as they are, anything else as JSON.
+    Raises EdgelaneError, and leaves no file, when torch cannot export the model, onnx.checker refuses the result, or
+    ONNX Runtime computes something else (see `compare_torch_onnx` for the tolerances).
     """
     from edgelane.compression.fake_quantize import Quantizer
     from edgelane.compression.layers import as_tuple
@@ -81,10 +89,11 @@ def export_module(
     proto = _export(reference, inputs, quantized)
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
-        entry.key, entry.value = f"edgelane.{key}", value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        entry.key = f"edgelane.{key}"
+        entry.value = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
     with atomic_path(path) as temporary:
         _save(proto, temporary)
-        return compare_torch_onnx(reference, temporary, inputs, quantized=quantized, name=os.fspath(path))
+        return compare_torch_onnx(reference, temporary, inputs, name=os.fspath(path))
 
 
 def _save(proto: Any, path: Path) -> None:
@@ -115,7 +124,11 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...], quantized: bool) -> An
     names = [INPUT_NAME] if len(inputs) == 1 else [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
     with torch.no_grad():
         result = ready(*inputs)
-    outputs = [OUTPUT_NAME] if isinstance(result, torch.Tensor) else [f"{OUTPUT_NAME}_{index}" for index in range(len(result))]
+    outputs = (
+        [OUTPUT_NAME]
+        if isinstance(result, torch.Tensor)
+        else [f"{OUTPUT_NAME}_{index}" for index in range(len(result))]
+    )
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

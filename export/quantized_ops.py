@@ -82,7 +82,9 @@ class _ExportedLayer(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         layer = copy.deepcopy(layer)
         layer.weight = layer.bias = None
-        self.__dict__["_layer"] = layer  # only its stride, padding and so on: not a child, so the initialisers keep short names
+        self.__dict__["_layer"] = (
+            layer  # only its stride, padding and so on: not a child, so the initialisers keep short names
+        )
 
     def forward(self, x: Tensor, input_scale: Tensor) -> Tensor:
         weight = torch.ops.edgelane.dequantize_weight(self.weight, self.weight_scale)
@@ -99,7 +101,9 @@ def replace_quantizers(model: nn.Module) -> nn.Module:
         remove_mask(module)
     scales = {}
     for node in copied.graph.nodes:
-        if node.op == "call_module" and isinstance(copied.get_submodule(node.target), (QuantizedConv2d, QuantizedLinear)):
+        if node.op == "call_module" and isinstance(
+            copied.get_submodule(node.target), (QuantizedConv2d, QuantizedLinear)
+        ):
             quantizer, _, _ = node.args[1].target.rpartition(".")
             scales[node.target] = copied.get_submodule(quantizer).scale
     for name, module in list(copied.named_modules()):

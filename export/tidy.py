@@ -1,4 +1,6 @@
-"""Makes the graph that torch writes fit to be read and shipped: names, stray metadata, and one canonical form per operation."""
+"""Makes the graph that torch writes fit to be read and shipped: names, stray metadata, and one canonical form per
+operation.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ def tidy(proto: Any) -> Any:
     """Tidy `proto` in place and return it."""
     _global_average_pools(proto.graph)
     _name_nodes(proto.graph)
-    for holder in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
+    for holder in (
+        proto,
+        proto.graph,
+        *proto.graph.node,
+        *proto.graph.initializer,
+        *proto.graph.input,
+        *proto.graph.output,
+    ):
         # torch stores stack traces here: paths of the machine that exported.
         del holder.metadata_props[:]
         if holder.doc_string:
@@ -48,7 +57,9 @@ def _name_nodes(graph: Any) -> None:
 
 
 def _global_average_pools(graph: Any) -> None:
-    """Write a mean over height and width that keeps them as GlobalAveragePool, which int8 kernels know and ReduceMean is not."""
+    """Write a mean over height and width that keeps them as GlobalAveragePool, which int8 kernels know and ReduceMean
+    is not.
+    """
     from onnx import numpy_helper
 
     constants = {entry.name: entry for entry in graph.initializer}

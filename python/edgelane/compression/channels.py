@@ -1,4 +1,6 @@
-"""Channel pruning: whole filters go, and with them everything that reads them, along torch-pruning's dependency graph."""
+"""Channel pruning: whole filters go, and with them everything that reads them, along torch-pruning's dependency
+graph.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ CHANNEL_MULTIPLE = 8  # what vector registers and tensor cores ask of a channel 
 def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[str]) -> None:
     """Remove the `sparsity` share of filters with the smallest L1 norm from each group of coupled layers, in place.
 
-    Layers joined by a residual add, a concatenation or a depthwise convolution lose the same channels; their norms are added up. The
-    kept count is rounded to the nearest multiple of 8, and is at least 8. Groups that hold a layer of `keep` are left whole.
+    Layers joined by a residual add, a concatenation or a depthwise convolution lose the same channels; their norms are
+    added up. The kept count is rounded to the nearest multiple of 8, and is at least 8. Groups that hold a layer of
+    `keep` are left whole.
     Raises EdgelaneError where torch-pruning is missing or cannot follow the model.
     """
     try:
@@ -47,7 +50,9 @@ def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EdgelaneError(f"torch-pruning cannot follow {type(model).__name__}: {reason}; use a block pattern") from error
+        raise EdgelaneError(
+            f"torch-pruning cannot follow {type(model).__name__}: {reason}; use a block pattern"
+        ) from error
     finally:
         for module, training in modes.items():
             module.training = training
@@ -97,7 +102,9 @@ def weight_shapes(model: nn.Module) -> dict[str, list[int]]:
 
 
 def resize_to(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Give the layers of a freshly made `model` the channel counts of `shapes`, in place; their values are undefined after it."""
+    """Give the layers of a freshly made `model` the channel counts of `shapes`, in place; their values are undefined
+    after it.
+    """
     for name, shape in shapes.items():
         module: Any = model.get_submodule(name)
         if list(module.weight.shape) == list(shape):
@@ -117,4 +124,6 @@ def resize_to(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
             if tensor.dim() == 0:
                 continue
             fresh = tensor.new_empty(shape if key == "weight" else shape[:1])
-            setattr(module, key, nn.Parameter(fresh, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fresh)
+            setattr(
+                module, key, nn.Parameter(fresh, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fresh
+            )

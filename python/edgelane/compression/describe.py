@@ -10,11 +10,13 @@ from edgelane.compression.layers import Inputs, weight_layers
 
 
 class Description(NamedTuple):
-    """`layers`: one row per convolution and linear layer in order of execution; `totals`: their sums, and all parameters of the model.
+    """`layers`: one row per convolution and linear layer in order of execution; `totals`: their sums, and all
+    parameters of the model.
 
-    A row has name, op, shape (of the weight), macs (one input; zero weights cost nothing), dense_macs, params (weights and bias),
-    nonzero (weights that are not zero), density (nonzero / weights).
-    `totals` has macs, dense_macs, params (every parameter of the model), weights, nonzero, density (nonzero / weights of the layers).
+    A row has name, op, shape (of the weight), macs (one input; zero weights cost nothing), dense_macs, params (weights
+    and bias), nonzero (weights that are not zero), density (nonzero / weights).
+    `totals` has macs, dense_macs, params (every parameter of the model), weights, nonzero, density (nonzero / weights
+    of the layers).
     """
 
     layers: list[dict[str, Any]]
@@ -22,7 +24,9 @@ class Description(NamedTuple):
 
 
 def describe(model: nn.Module, example_inputs: Inputs) -> Description:
-    """MACs and parameters of `model` for one input. Raises EdgelaneError when the model does not run on `example_inputs`."""
+    """MACs and parameters of `model` for one input. Raises EdgelaneError when the model does not run on
+    `example_inputs`.
+    """
     rows: list[dict[str, Any]] = []
     weights = 0
     for layer in weight_layers(model, example_inputs):

@@ -1,8 +1,8 @@
 """int8 simulated in float32: quantisers of activations, and convolution and linear layers whose weights are quantised.
 
-Everything is symmetric: `real = scale * q`, q in [-128, 127] (weights: [-127, 127]), zero point 0. `q = clamp(round(x / scale))` rounds
-halves to even, as ONNX QuantizeLinear does. Gradients pass straight through, and are zero where a value is clamped, so a quantised model
-can be fine-tuned.
+Everything is symmetric: `real = scale * q`, q in [-128, 127] (weights: [-127, 127]), zero point 0. `q = clamp(round(x /
+scale))` rounds halves to even, as ONNX QuantizeLinear does. Gradients pass straight through, and are zero where a value
+is clamped, so a quantised model can be fine-tuned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def fake_quantize(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-    """`x` rounded to multiples of `scale` (broadcast against x) between `low * scale` and `high * scale`, in float32."""
+    """`x` rounded to multiples of `scale` (broadcast against x) between `low * scale` and `high * scale`, in
+    float32.
+    """
     result: Tensor = _StraightThrough.apply(x.float(), scale, float(low), float(high))
     return result
 
@@ -56,8 +58,8 @@ class Quantizer(nn.Module):
 def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor) -> Tensor:
     """One scale per output channel, `[oc]` float32: the largest magnitude of the channel becomes 127.
 
-    The bias is an int32 multiple of `input_scale * scale`. Where that multiple would pass 2^24 (channels that pruning left all zero, or
-    almost), the scale grows until the bias fits: exact in float32 and far from overflow.
+    The bias is an int32 multiple of `input_scale * scale`. Where that multiple would pass 2^24 (channels that pruning
+    left all zero, or almost), the scale grows until the bias fits: exact in float32 and far from overflow.
     """
     scale = weight.detach().abs().flatten(1).amax(1).float() / WEIGHT_MAX
     if bias is not None:
@@ -72,7 +74,9 @@ class _QuantizedWeights:
     bias: Tensor | None
 
     def quantized_parameters(self, input_scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(weight, bias, weight scale): float32 values on the int8 and int32 grids, and the scale per output channel."""
+        """(weight, bias, weight scale): float32 values on the int8 and int32 grids, and the scale per output
+        channel.
+        """
         weight = self.weight.float()
         scale = weight_scale(weight, self.bias, input_scale)
         spread = scale.reshape(-1, *[1] * (weight.dim() - 1))

@@ -24,7 +24,9 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
-    """A copy of `model` in eval mode as a torch.fx graph. Raises EdgelaneError that names the line which cannot be traced."""
+    """A copy of `model` in eval mode as a torch.fx graph. Raises EdgelaneError that names the line which cannot be
+    traced.
+    """
     copied = copy.deepcopy(model).eval()
     try:
         graph = _Tracer().trace(copied)
@@ -61,7 +63,12 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
             continue
         source = node.args[0]
         layer = modules.get(source.target) if source.op == "call_module" else None
-        if not isinstance(layer, _FOLDABLE) or len(source.users) != 1 or uses[source.target] != 1 or uses[node.target] != 1:
+        if (
+            not isinstance(layer, _FOLDABLE)
+            or len(source.users) != 1
+            or uses[source.target] != 1
+            or uses[node.target] != 1
+        ):
             continue
         _fold(layer, norm)
         node.replace_all_uses_with(source)
@@ -88,14 +95,18 @@ def _fold(layer: Any, norm: Any) -> None:
 
 
 def _same_mask(mask: Mask) -> Mask:
-    """A mask with the same zeros that moves no further: a folded layer's magnitudes no longer mean what the schedule compares."""
+    """A mask with the same zeros that moves no further: a folded layer's magnitudes no longer mean what the schedule
+    compares.
+    """
     fixed = Mask(mask.mask.shape, mask.pattern, mask.sparsity, None)
     fixed.mask.copy_(mask.mask)
     return fixed
 
 
 def fold_model(model: nn.Module) -> nn.Module:
-    """A copy of `model` in eval mode with its BatchNorms folded; where torch.fx cannot trace it, a copy that keeps them."""
+    """A copy of `model` in eval mode with its BatchNorms folded; where torch.fx cannot trace it, a copy that keeps
+    them.
+    """
     with evaluating(model):
         try:
             graph_module = trace(model)

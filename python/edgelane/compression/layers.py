@@ -31,7 +31,7 @@ class WeightLayer:
     name: str
     module: Any
     op: str
-    positions: int  # how many times each weight is used for one input: output pixels, or rows of a linear layer, summed over calls
+    positions: int  # uses of each weight for one input: output pixels, or rows of a linear layer, summed over calls
 
     @property
     def groups(self) -> int:
@@ -48,7 +48,9 @@ def as_tuple(example_inputs: Inputs) -> tuple[Tensor, ...]:
     """The positional arguments of the model. Raises EdgelaneError for anything but tensors."""
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     if not inputs or not all(isinstance(value, Tensor) for value in inputs):
-        raise EdgelaneError("example_inputs must be a tensor such as torch.zeros(1, 3, 224, 224), or a sequence of tensors")
+        raise EdgelaneError(
+            "example_inputs must be a tensor such as torch.zeros(1, 3, 224, 224), or a sequence of tensors"
+        )
     return inputs
 
 

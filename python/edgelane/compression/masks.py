@@ -18,8 +18,8 @@ from edgelane.errors import EdgelaneError
 class Schedule:
     """Sparsity that rises over optimiser steps, fast first and slow last.
 
-    At step t: final + (initial - final) * (1 - (t - begin) / steps)^3, the cubic schedule of Zhu and Gupta (2017, "To prune, or not to
-    prune"). The masks are recomputed every `every` steps and stand still after `begin + steps`.
+    At step t: final + (initial - final) * (1 - (t - begin) / steps)^3, the cubic schedule of Zhu and Gupta (2017, "To
+    prune, or not to prune"). The masks are recomputed every `every` steps and stand still after `begin + steps`.
     """
 
     steps: int
@@ -43,8 +43,9 @@ class Schedule:
 class Mask(nn.Module):
     """The parametrization of a pruned weight: the stored weight where the mask is set, zero elsewhere.
 
-    The optimiser sees the stored weight. Gradients of masked positions are zero, and whatever momentum or weight decay still does there
-    never reaches the forward pass. The mask is a buffer, so state_dict, checkpoints, deepcopy and DDP carry it.
+    The optimiser sees the stored weight. Gradients of masked positions are zero, and whatever momentum or weight decay
+    still does there never reaches the forward pass. The mask is a buffer, so state_dict, checkpoints, deepcopy and DDP
+    carry it.
     """
 
     mask: Tensor
@@ -94,7 +95,8 @@ def add_mask(module: nn.Module, mask: Mask) -> None:
 def remove_mask(module: nn.Module) -> None:
     """Write the zeros into the weight and take the mask away.
 
-    Not with torch's remove_parametrizations: that deletes `weight` from a class which every deepcopy of the module shares.
+    Not with torch's remove_parametrizations: that deletes `weight` from a class which every deepcopy of the module
+    shares.
     """
     if mask_of(module) is None:
         return
@@ -117,7 +119,9 @@ class Pruner:
     def __init__(self, model: nn.Module) -> None:
         self._layers = [(module, mask) for _, module, mask in masked_layers(model) if mask.schedule is not None]
         if not self._layers:
-            raise EdgelaneError("the model has no gradual masks: call prune_model with schedule=Schedule(steps=...) first")
+            raise EdgelaneError(
+                "the model has no gradual masks: call prune_model with schedule=Schedule(steps=...) first"
+            )
         self.steps = 0
 
     @property

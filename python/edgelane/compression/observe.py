@@ -14,7 +14,9 @@ PERCENTILE = 99.99
 
 
 class Histogram:
-    """Magnitudes of one tensor over all batches: `BINS` equal bins from 0 to `limit`, which doubles when a larger value comes."""
+    """Magnitudes of one tensor over all batches: `BINS` equal bins from 0 to `limit`, which doubles when a larger
+    value comes.
+    """
 
     def __init__(self) -> None:
         self.counts = torch.zeros(BINS, dtype=torch.float64)
@@ -39,7 +41,9 @@ class Histogram:
         self.counts += torch.histc(magnitude, BINS, 0.0, self.limit).double().cpu()
 
     def scale(self, method: str) -> float:
-        """The step of int8 for this tensor: its clipping range / 127. A tensor that was never anything but zero gets 1 / 127."""
+        """The step of int8 for this tensor: its clipping range / 127. A tensor that was never anything but zero gets 1
+        / 127.
+        """
         if self.largest == 0.0:
             return 1.0 / ACTIVATION_MAX
         if method == "max":
@@ -53,7 +57,9 @@ class Histogram:
         return max(limit / ACTIVATION_MAX, float(torch.finfo(torch.float32).tiny) * 2.0**24)
 
     def _least_error(self) -> float:
-        """The clipping range, out of 96 between 5 % and 100 % of the largest value, with the least mean squared error of int8."""
+        """The clipping range, out of 96 between 5 % and 100 % of the largest value, with the least mean squared error
+        of int8.
+        """
         filled = self.counts > 0
         counts = self.counts[filled]
         centres = ((torch.arange(BINS, dtype=torch.float64) + 0.5) * (self.limit / BINS))[filled]
@@ -73,4 +79,6 @@ def check_finite(values: Tensor, what: str, batch: int) -> None:
     """Raise EdgelaneError when `values` hold NaN or infinity."""
     bad = int((~torch.isfinite(values)).sum())
     if bad:
-        raise EdgelaneError(f"calibration batch {batch}: {bad} of {values.numel()} values of {what} are NaN or infinite")
+        raise EdgelaneError(
+            f"calibration batch {batch}: {bad} of {values.numel()} values of {what} are NaN or infinite"
+        )

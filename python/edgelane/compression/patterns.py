@@ -1,7 +1,8 @@
 """Which weights go together: the sparsity patterns, and the mask that keeps the largest of them.
 
-A weight is `[oc, ic / groups, kh, kw]` (convolution) or `[oc, ic]` (linear). A block is `block_oc` consecutive output channels by
-`block_ic` consecutive input channels at one tap, as `export/FORMAT.md` defines it, so a mask made here is a bitmap of the `.lane` file.
+A weight is `[oc, ic / groups, kh, kw]` (convolution) or `[oc, ic]` (linear). A block is `block_oc` consecutive output
+channels by `block_ic` consecutive input channels at one tap, as `export/FORMAT.md` defines it, so a mask made here is a
+bitmap of the `.lane` file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from edgelane.errors import EdgelaneError
 class Pattern:
     """How weights are grouped before the smallest groups are removed.
 
-    `kind` is "block" (whole blocks go), "n:m" (2 of every 4 along the input channels go) or "channel" (whole filters go).
+    `kind` is "block" (whole blocks go), "n:m" (2 of every 4 along the input channels go) or "channel" (whole filters
+    go).
     """
 
     name: str
@@ -54,7 +56,7 @@ def check_sparsity(sparsity: float, pattern: Pattern) -> None:
     """Raise EdgelaneError unless `sparsity` is a share of weights that `pattern` can remove."""
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0.0 <= sparsity < 1.0:
         raise EdgelaneError(
-            f"sparsity is the share of weights to remove: expected a number from 0 up to, not including, 1, got {sparsity!r}"
+            f"sparsity is the share of weights to remove: expected a number from 0 to below 1, got {sparsity!r}"
         )
     if pattern.kind == "n:m" and sparsity != 0.5:
         raise EdgelaneError(f"pattern 2:4 removes exactly half of the weights: expected sparsity 0.5, got {sparsity}")
@@ -75,11 +77,13 @@ def why_not(weight_shape: tuple[int, ...], groups: int, pattern: Pattern) -> str
 
 
 def keep_mask(weight: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
-    """The bool mask, shaped as `weight`, of the weights that stay when at least the share `sparsity` of its blocks goes.
+    """The bool mask, shaped as `weight`, of the weights that stay when at least the share `sparsity` of its blocks
+    goes.
 
-    Blocks with the smallest L1 norm go first (a block cut by the tensor's edge counts by its mean); equal ones go in storage order, so
-    the result is deterministic. Removed weights that are already zero are the first to go, which makes repeated calls with a rising
-    sparsity nest. At least one block stays. Under 2:4, a sparsity below a half thins that share of the groups of four, cheapest first.
+    Blocks with the smallest L1 norm go first (a block cut by the tensor's edge counts by its mean); equal ones go in
+    storage order, so the result is deterministic. Removed weights that are already zero are the first to go, which
+    makes repeated calls with a rising sparsity nest. At least one block stays. Under 2:4, a sparsity below a half thins
+    that share of the groups of four, cheapest first.
     """
     if sparsity <= 0.0:
         return torch.ones_like(weight, dtype=torch.bool)
@@ -100,7 +104,9 @@ def _blocks(values: Tensor, pattern: Pattern) -> Tensor:
     flat = values.reshape(oc, ic, -1).permute(2, 0, 1)
     padded = functional.pad(flat, (0, -ic % pattern.block_ic, 0, -oc % pattern.block_oc))
     taps, padded_oc, padded_ic = padded.shape
-    return padded.reshape(taps, padded_oc // pattern.block_oc, pattern.block_oc, padded_ic // pattern.block_ic, pattern.block_ic)
+    return padded.reshape(
+        taps, padded_oc // pattern.block_oc, pattern.block_oc, padded_ic // pattern.block_ic, pattern.block_ic
+    )
 
 
 def _unblocks(blocks: Tensor, shape: torch.Size) -> Tensor:
@@ -120,7 +126,9 @@ def _all_but_smallest(score: Tensor, sparsity: float) -> Tensor:
 
 
 def _two_of_four(magnitude: Tensor, sparsity: float) -> Tensor:
-    """Two of each four consecutive input channels at a tap go, in the share `2 * sparsity` of the groups that lose least by it."""
+    """Two of each four consecutive input channels at a tap go, in the share `2 * sparsity` of the groups that lose
+    least by it.
+    """
     oc, ic = magnitude.shape[:2]
     groups = magnitude.reshape(oc, ic // 4, 4, -1).movedim(2, -1)  # [oc, ic / 4, taps, 4]
     smallest = torch.argsort(groups, dim=-1, stable=True)[..., :2]

@@ -1,12 +1,13 @@
 """Where int8 begins and ends in a traced model: which tensors get a quantiser, and which share one.
 
-The unit is the tensor, not the operator: a tensor that any int8 operator reads is quantised once, where it is made, and every reader
-sees the quantised values. Going backwards from the convolution and linear layers:
+The unit is the tensor, not the operator: a tensor that any int8 operator reads is quantised once, where it is made, and
+every reader sees the quantised values. Going backwards from the convolution and linear layers:
 
 - their inputs are int8;
 - residual adds, multiplications, concatenations and average pools whose result becomes int8 read int8 too;
 - operators that only move values (max pool, flatten, reshape, transpose, slices, chunks) keep their input's scale;
-- an activation function that follows a convolution, linear layer, add or multiplication is computed on the exact result, before rounding;
+- an activation function that follows a convolution, linear layer, add or multiplication is computed on the exact
+  result, before rounding;
 - the model's outputs stay float32, and so does any operator not listed here.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (its usual name)
+import torch.nn.functional as F
 from torch import fx, nn
 
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear
@@ -26,10 +27,35 @@ _WEIGHT_MODULES = (QuantizedConv2d, QuantizedLinear)
 
 _MODULES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
     (_WEIGHT_MODULES, "weight"),
-    ((nn.MaxPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.ChannelShuffle, nn.PixelShuffle), "move"),
+    (
+        (
+            nn.MaxPool2d,
+            nn.Flatten,
+            nn.Unflatten,
+            nn.Identity,
+            nn.Dropout,
+            nn.Dropout2d,
+            nn.ChannelShuffle,
+            nn.PixelShuffle,
+        ),
+        "move",
+    ),
     ((nn.AvgPool2d, nn.AdaptiveAvgPool2d), "pool"),
     (
-        (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid, nn.Hardswish, nn.SiLU, nn.Tanh, nn.GELU, nn.Mish),
+        (
+            nn.ReLU,
+            nn.ReLU6,
+            nn.Hardtanh,
+            nn.LeakyReLU,
+            nn.ELU,
+            nn.Sigmoid,
+            nn.Hardsigmoid,
+            nn.Hardswish,
+            nn.SiLU,
+            nn.Tanh,
+            nn.GELU,
+            nn.Mish,
+        ),
         "activation",
     ),
 )
@@ -42,11 +68,33 @@ _FUNCTIONS: dict[Any, str] = {
     torch.mean: "mean",
     **dict.fromkeys((torch.chunk, torch.split, torch.unbind), "split"),
     **dict.fromkeys(
-        (torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze, torch.unsqueeze, F.max_pool2d, F.dropout, F.pixel_shuffle),
+        (
+            torch.flatten,
+            torch.reshape,
+            torch.transpose,
+            torch.permute,
+            torch.squeeze,
+            torch.unsqueeze,
+            F.max_pool2d,
+            F.dropout,
+            F.pixel_shuffle,
+        ),
         "move",
     ),
     **dict.fromkeys(
-        (F.relu, torch.relu, F.relu6, F.hardtanh, F.leaky_relu, F.elu, torch.sigmoid, F.sigmoid, F.hardsigmoid, F.hardswish, F.silu),
+        (
+            F.relu,
+            torch.relu,
+            F.relu6,
+            F.hardtanh,
+            F.leaky_relu,
+            F.elu,
+            torch.sigmoid,
+            F.sigmoid,
+            F.hardsigmoid,
+            F.hardswish,
+            F.silu,
+        ),
         "activation",
     ),
     **dict.fromkeys((torch.tanh, F.tanh, F.gelu, F.mish), "activation"),
@@ -57,7 +105,9 @@ _METHODS: dict[str, str] = {
     **dict.fromkeys(("mul", "mul_"), "multiply"),
     "mean": "mean",
     **dict.fromkeys(("chunk", "split", "unbind"), "split"),
-    **dict.fromkeys(("flatten", "reshape", "view", "transpose", "permute", "contiguous", "squeeze", "unsqueeze"), "move"),
+    **dict.fromkeys(
+        ("flatten", "reshape", "view", "transpose", "permute", "contiguous", "squeeze", "unsqueeze"), "move"
+    ),
     **dict.fromkeys(("relu", "relu_", "sigmoid", "tanh"), "activation"),
 }
 
@@ -66,7 +116,9 @@ _INT8_KINDS = ("add", "multiply", "concat", "pool", "move", "split")
 
 @dataclass(frozen=True)
 class Placement:
-    """`quantized`: nodes whose result is rounded to int8, in graph order, each with the node whose scale it uses (often itself)."""
+    """`quantized`: nodes whose result is rounded to int8, in graph order, each with the node whose scale it uses
+    (often itself).
+    """
 
     quantized: dict[fx.Node, fx.Node]
 
@@ -75,13 +127,15 @@ def place(graph_module: fx.GraphModule) -> Placement:
     """Decide for every tensor of the graph whether it is int8, and with whose scale."""
     modules = dict(graph_module.named_modules())
     nodes = list(graph_module.graph.nodes)
-    kinds = {node: "other" for node in nodes}
+    kinds = dict.fromkeys(nodes, "other")
     for node in nodes:  # forwards, because a slice is only known by what it slices
         kinds[node] = _kind(node, modules, kinds)
 
     wanted: dict[fx.Node, bool] = {}
     for node in reversed(nodes):
-        wanted[node] = node.op not in ("output", "get_attr") and any(_reads_int8(node, user, kinds, wanted) for user in node.users)
+        wanted[node] = node.op not in ("output", "get_attr") and any(
+            _reads_int8(node, user, kinds, wanted) for user in node.users
+        )
     return Placement({node: _origin(node, kinds) for node in nodes if wanted[node] and kinds[node] != "split"})
 
 
@@ -133,7 +187,8 @@ def _reads_int8(node: fx.Node, user: fx.Node, kinds: dict[fx.Node, str], wanted:
         return True
     if kind in _INT8_KINDS:
         return _result_is_int8(user, kinds, wanted)
-    # An activation function belongs to the operator before it, unless that one only moves, joins or averages int8 values.
+    # An activation function belongs to the operator before it, unless that one only moves, joins or averages int8
+    # values.
     return kind == "activation" and kinds[node] in ("concat", "pool", "move", "split") and wanted[user]
 
 

@@ -32,9 +32,10 @@ def choose_layers(
 ) -> list[Choice]:
     """Which layers `prune_model` would prune, in order of execution, and why the others stay dense.
 
-    The stem (first convolution), the final layer and depthwise convolutions stay dense unless `include` names them; `skip` names more.
-    A name stands for that layer and for everything below it ("layer1" means all of it). Layers that `example_inputs` do not reach
-    (auxiliary heads) are left alone. Raises EdgelaneError for a name that is no layer.
+    The stem (first convolution), the final layer and depthwise convolutions stay dense unless `include` names them;
+    `skip` names more.
+    A name stands for that layer and for everything below it ("layer1" means all of it). Layers that `example_inputs` do
+    not reach (auxiliary heads) are left alone. Raises EdgelaneError for a name that is no layer.
     """
     layers = weight_layers(model, example_inputs)
     rule = pattern_named(pattern)
@@ -79,19 +80,22 @@ def prune_model(
     skip: Sequence[str] = (),
     include: Sequence[str] = (),
 ) -> nn.Module:
-    """Remove the weights of smallest L1 norm, in blocks of `pattern`, the same share from each layer. Returns a pruned copy.
+    """Remove the weights of smallest L1 norm, in blocks of `pattern`, the same share from each layer. Returns a pruned
+    copy.
 
-    sparsity: the share of blocks to remove, 0 <= sparsity < 1; for "channel" the share of filters (the kept count is a multiple of 8),
-        for "2:4" always 0.5.
+    sparsity: the share of blocks to remove, 0 <= sparsity < 1; for "channel" the share of filters (the kept count is a
+        multiple of 8), for "2:4" always 0.5.
     pattern: "unstructured", "4x1", "1x4", "4x4" (output channels x input channels), "2:4" or "channel".
     example_inputs: what the model takes, such as `torch.zeros(1, 3, 224, 224)`; it finds the order of the layers.
-    schedule: starts from `schedule.initial` and lets `Pruner.step()` or `PruningCallback` raise the sparsity during training. Without it
-        the masks are final at once. Not for "channel", which changes the shapes of the layers.
-    skip, include: names of layers (or of modules that hold them) that stay dense, or that are pruned although stem, final or depthwise.
+    schedule: starts from `schedule.initial` and lets `Pruner.step()` or `PruningCallback` raise the sparsity during
+        training. Without it the masks are final at once. Not for "channel", which changes the shapes of the layers.
+    skip, include: names of layers (or of modules that hold them) that stay dense, or that are pruned although stem,
+        final or depthwise.
 
-    The zeros survive optimiser steps, state_dict, deepcopy and AMP; `finalize` writes them into plain modules. Make the optimiser from
-    the model that comes back. Layers that cannot take the pattern are named in a warning.
-    Raises EdgelaneError for a sparsity out of range, an unknown pattern or name, and a model in which no layer takes the pattern.
+    The zeros survive optimiser steps, state_dict, deepcopy and AMP; `finalize` writes them into plain modules. Make the
+    optimiser from the model that comes back. Layers that cannot take the pattern are named in a warning.
+    Raises EdgelaneError for a sparsity out of range, an unknown pattern or name, and a model in which no layer takes
+    the pattern.
     """
     rule = pattern_named(pattern)
     check_sparsity(sparsity, rule)
@@ -107,7 +111,9 @@ def prune_model(
     pruned = copy.deepcopy(model)
     if rule.kind == "channel":
         if schedule is not None:
-            raise EdgelaneError("pattern channel changes the shapes of layers, so it takes no schedule: prune, then fine-tune")
+            raise EdgelaneError(
+                "pattern channel changes the shapes of layers, so it takes no schedule: prune, then fine-tune"
+            )
         for _, module, _ in list(masked_layers(pruned)):
             remove_mask(module)
         kept = {choice.name for choice in choices if choice.reason and choice.reason != "depthwise"}
@@ -119,7 +125,9 @@ def prune_model(
     return pruned
 
 
-def add_masks(model: nn.Module, names: Sequence[str], pattern: Pattern, sparsity: float, schedule: Schedule | None) -> None:
+def add_masks(
+    model: nn.Module, names: Sequence[str], pattern: Pattern, sparsity: float, schedule: Schedule | None
+) -> None:
     """Mask the named layers, at the final sparsity or at the start of `schedule`."""
     for name in names:
         module = model.get_submodule(name)

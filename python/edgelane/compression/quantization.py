@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer
@@ -23,18 +22,19 @@ QUANTIZERS = "quantizers"  # the submodule of a quantised model that holds one Q
 def quantize_model(
     model: nn.Module, calibration_batches: Iterable[Any], *, method: str = "mse", skip: Sequence[str] = ()
 ) -> nn.Module:
-    """An int8 copy of `model`: BatchNorm folded, weights int8 per output channel, activations int8 per tensor, all symmetric.
+    """An int8 copy of `model`: BatchNorm folded, weights int8 per output channel, activations int8 per tensor, all
+    symmetric.
 
-    calibration_batches: input tensors, or (input, label) pairs as a DataLoader gives them: a few hundred images from the training data
-        without augmentation. Each is seen once.
-    method: how a tensor's range follows from the values seen: "mse" (least squared rounding and clipping error), "max" (the largest
-        value) or "percentile" (99.99 % of the magnitudes).
+    calibration_batches: input tensors, or (input, label) pairs as a DataLoader gives them: a few hundred images from
+        the training data without augmentation. Each is seen once.
+    method: how a tensor's range follows from the values seen: "mse" (least squared rounding and clipping error), "max"
+        (the largest value) or "percentile" (99.99 % of the magnitudes).
     skip: names of layers, or of modules that hold them, that stay float32.
 
-    The copy computes in float32 exactly the values that int8 can hold; gradients pass straight through, and masks of a pruned model stay,
-    so it can be fine-tuned. It exports to explicit QuantizeLinear / DequantizeLinear.
-    Raises EdgelaneError for an unknown method or name, no batches, NaN or infinity in a batch (named by index), a model without a
-    convolution or linear layer, and one that torch.fx cannot trace.
+    The copy computes in float32 exactly the values that int8 can hold; gradients pass straight through, and masks of a
+    pruned model stay, so it can be fine-tuned. It exports to explicit QuantizeLinear / DequantizeLinear.
+    Raises EdgelaneError for an unknown method or name, no batches, NaN or infinity in a batch (named by index), a model
+    without a convolution or linear layer, and one that torch.fx cannot trace.
     """
     if method not in METHODS:
         raise EdgelaneError(f"unknown calibration method {method!r}; expected one of {', '.join(METHODS)}")
@@ -85,10 +85,9 @@ def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str]) -> None:
 def _quantized(layer: Any) -> nn.Module | None:
     """The quantised layer with the parameters and the mask of a Conv2d or Linear; None for any other module."""
     if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        quantized: Any = QuantizedConv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups,  # type: ignore[arg-type]
-            bias=layer.bias is not None, device="meta",
-        )  # fmt: skip
+        geometry = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        arguments = {key: getattr(layer, key) for key in geometry}
+        quantized: Any = QuantizedConv2d(**arguments, bias=layer.bias is not None, device="meta")
     elif isinstance(layer, nn.Linear):
         quantized = QuantizedLinear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
     else:
@@ -136,14 +135,17 @@ def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], histograms:
         for index, batch in enumerate(batches):
             images = batch[0] if isinstance(batch, (tuple, list)) else batch
             if not isinstance(images, Tensor):
-                raise EdgelaneError(f"calibration batch {index}: expected a tensor of inputs, got {type(images).__name__}")
+                raise EdgelaneError(
+                    f"calibration batch {index}: expected a tensor of inputs, got {type(images).__name__}"
+                )
             check_finite(images, "the input", index)
             observer.batch = index
             try:
                 observer.run(images.to(device))
             except RuntimeError as error:
                 raise EdgelaneError(
-                    f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: {str(error).splitlines()[0]}"
+                    f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: "
+                    f"{str(error).splitlines()[0]}"
                 ) from error
             seen += images.shape[0]
     if seen == 0:
@@ -159,7 +161,9 @@ def _insert(graph_module: fx.GraphModule, placement: Placement, scales: dict[fx.
     for node, origin in placement.quantized.items():
         with graph.inserting_after(node):
             quantizer = graph.call_module(f"{QUANTIZERS}.{origin.name}", (node,))
-        node.replace_all_uses_with(quantizer, delete_user_cb=lambda user, q=quantizer: user is not q and user.op != "output")  # type: ignore[misc]
+        node.replace_all_uses_with(
+            quantizer, delete_user_cb=lambda user, q=quantizer: user is not q and user.op != "output"
+        )  # type: ignore[misc]
         rounded[quantizer] = origin
     modules = dict(graph_module.named_modules())
     for node in list(graph.nodes):

@@ -1,4 +1,6 @@
-"""Back from a checkpoint: the same modules, masks and quantisers around the stored numbers. And the way out, to plain modules."""
+"""Back from a checkpoint: the same modules, masks and quantisers around the stored numbers. And the way out, to plain
+modules.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
 
 
 def _with_versions(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """The same tensors with the layout versions of today's modules, which a checkpoint does not hold and MNASNet insists on."""
+    """The same tensors with the layout versions of today's modules, which a checkpoint does not hold and MNASNet
+    insists on.
+    """
     versioned = OrderedDict(state_dict)
     versioned._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
     return versioned
@@ -72,7 +76,8 @@ def _close_on_zeros(model: nn.Module) -> None:
 
 
 def finalize(model: nn.Module) -> nn.Module:
-    """A copy of `model` without masks: the zeros stand in the weights, and state_dict has the names of the plain network.
+    """A copy of `model` without masks: the zeros stand in the weights, and state_dict has the names of the plain
+    network.
 
     A quantised model stays quantised.
     """

@@ -53,7 +53,9 @@ class Recipe:
         if self.sparsity is not None:
             check_sparsity(self.sparsity, rule)
         if self.sparsity is None and not self.int8:
-            raise EdgelaneError("nothing to compress: give a sparsity (such as 0.85), int8, or a recipe with one of them")
+            raise EdgelaneError(
+                "nothing to compress: give a sparsity (such as 0.85), int8, or a recipe with one of them"
+            )
         if self.epochs < 0 or self.calibration_images < 1 or not 0.0 <= self.ramp <= 1.0:
             raise EdgelaneError(
                 "expected epochs >= 0, calibration_images >= 1 and 0 <= ramp <= 1, "
@@ -75,7 +77,13 @@ def _check_type(name: str, value: Any, default: Any) -> None:
     if isinstance(value, tuple):
         fits = fits and all(isinstance(entry, str) for entry in value)
     if not fits:
-        wanted = "a list of names" if isinstance(default, tuple) else "a number" if float in expected else expected[0].__name__
+        wanted = (
+            "a list of names"
+            if isinstance(default, tuple)
+            else "a number"
+            if float in expected
+            else expected[0].__name__
+        )
         raise EdgelaneError(f"{name}: expected {wanted}, found {value!r}")
 
 
@@ -93,7 +101,9 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise EdgelaneError(f"cannot read recipe {file}: {error}") from error
     content = _parse(file, text)
     if not isinstance(content, dict):
-        raise EdgelaneError(f"recipe {file}: expected settings such as sparsity: 0.85, found a {type(content).__name__}")
+        raise EdgelaneError(
+            f"recipe {file}: expected settings such as sparsity: 0.85, found a {type(content).__name__}"
+        )
     known = [field.name for field in fields(Recipe)]
     unknown = [str(key) for key in content if key not in known]
     if unknown:
@@ -104,9 +114,11 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _parse(file: Path, text: str) -> Any:
     if file.suffix.lower() in (".yaml", ".yml"):
         try:
-            import yaml
+            import yaml  # type: ignore[import-untyped]
         except ImportError as error:
-            raise EdgelaneError(f"recipe {file} needs PyYAML: pip install pyyaml, or write the recipe as JSON") from error
+            raise EdgelaneError(
+                f"recipe {file} needs PyYAML: pip install pyyaml, or write the recipe as JSON"
+            ) from error
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -127,6 +139,8 @@ def make_recipe(given: Mapping[str, Any], path: str | os.PathLike[str] | None) -
         if value is None:
             continue
         if key in settings and settings[key] != value:
-            raise EdgelaneError(f"{key} is {value!r} as an argument and {settings[key]!r} in recipe {path}: leave one of them out")
+            raise EdgelaneError(
+                f"{key} is {value!r} as an argument and {settings[key]!r} in recipe {path}: leave one of them out"
+            )
         settings[key] = value
     return Recipe(**settings)

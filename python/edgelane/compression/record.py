@@ -1,4 +1,6 @@
-"""What was done to a model, kept with it: the `compression` entry of a checkpoint, from which `rebuild` makes the same modules again."""
+"""What was done to a model, kept with it: the `compression` entry of a checkpoint, from which `rebuild` makes the same
+modules again.
+"""
 
 from __future__ import annotations
 

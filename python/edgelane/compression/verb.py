@@ -43,10 +43,10 @@ def compress(
 ) -> dict[str, Any]:
     """Prune with fine-tuning, quantise with calibration, or both; write RUN/compressed.pt and RUN/compress.json.
 
-    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `data` replaces the data that the run was trained
-    on. Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics of the dense, pruned and int8
-    network on the same test split, with seconds), "layers" and "totals" (MACs, parameters and density, see `describe`), "dense_totals",
-    "kept_dense" (why a layer was not pruned).
+    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `data` replaces the data that the
+    run was trained on. Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
+    of the dense, pruned and int8 network on the same test split, with seconds), "layers" and "totals" (MACs, parameters
+    and density, see `describe`), "dense_totals", "kept_dense" (why a layer was not pruned).
     Raises EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
     """
     from edgelane.checkpoint import Checkpoint
@@ -63,7 +63,9 @@ def compress(
 
     _judge(stages, "dense", model, bundle)
     if settings.sparsity is not None:
-        choices = choose_layers(model, settings.pattern, example_inputs=example, skip=settings.skip, include=settings.include)
+        choices = choose_layers(
+            model, settings.pattern, example_inputs=example, skip=settings.skip, include=settings.include
+        )
         kept_dense = [{"name": choice.name, "reason": choice.reason} for choice in choices if choice.reason]
         started = time.perf_counter()
         model = _prune(model, bundle, settings, example, run)
@@ -71,7 +73,10 @@ def compress(
     if settings.int8:
         started = time.perf_counter()
         model = quantize_model(
-            model, calibration_batches(bundle, settings.calibration_images, settings.seed), method=settings.calibration, skip=settings.float_layers
+            model,
+            calibration_batches(bundle, settings.calibration_images, settings.seed),
+            method=settings.calibration,
+            skip=settings.float_layers,
         )
         _judge(stages, "int8", model, bundle, since=started)
 
@@ -100,7 +105,8 @@ def _load_data(checkpoint: Checkpoint, data: str | None) -> DataBundle:
     bundle = load(data or checkpoint.data, task=checkpoint.task, image_size=size)
     if bundle.classes != checkpoint.classes:
         raise EdgelaneError(
-            f"{bundle.name} has the classes {', '.join(bundle.classes)}; the run was trained on {', '.join(checkpoint.classes)}"
+            f"{bundle.name} has the classes {', '.join(bundle.classes)}; "
+            f"the run was trained on {', '.join(checkpoint.classes)}"
         )
     return bundle
 
@@ -160,7 +166,12 @@ def calibration_batches(bundle: DataBundle, count: int, seed: int) -> Iterator[T
 
 
 def _report(
-    settings: Recipe, kind: str, stages: dict[str, Any], described: Description, dense: Description, kept_dense: list[dict[str, str]]
+    settings: Recipe,
+    kind: str,
+    stages: dict[str, Any],
+    described: Description,
+    dense: Description,
+    kept_dense: list[dict[str, str]],
 ) -> dict[str, Any]:
     last = list(stages)[-1]
     return {
