@@ -82,7 +82,9 @@ class Preprocessing:
         Raises EdgelaneError for anything else.
         """
         # Channel by channel: with the three channels innermost, numpy's loops would be three elements long.
-        pixels = np.asarray(self.resize(to_rgb(image))).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels: npt.NDArray[np.float32] = (
+            np.asarray(self.resize(to_rgb(image))).transpose(2, 0, 1).astype(np.float32, order="C")
+        )
         std = np.asarray(self.std, dtype=np.float32)[:, None, None]
         pixels *= np.float32(1 / 255) / std
         pixels -= np.asarray(self.mean, dtype=np.float32)[:, None, None] / std

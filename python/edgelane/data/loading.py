@@ -27,11 +27,11 @@ def load(
 ) -> DataBundle:
     """Read, verify and split a data set.
 
-    `source`: "scenes", "road_signs", "carla", "mnist", "cifar10", "gtsrb", "kitti", or a folder of class folders, Pascal
-    VOC, YOLO text or COCO JSON. `task`: "classification" (a labelled box becomes a crop with 15 % margin) or "detection".
-    `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split never depends on it.
-    `limit`: at most this many items in all three splits together. `flip`: mirror training items at random, which
-    changes the meaning of some signs.
+    `source`: "scenes", "road_signs", "carla", "mnist", "cifar10", "gtsrb", "kitti", or a folder of class folders,
+    Pascal VOC, YOLO text or COCO JSON. `task`: "classification" (a labelled box becomes a crop with 15 % margin) or
+    "detection". `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split never
+    depends on it. `limit`: at most this many items in all three splits together. `flip`: mirror training items at
+    random, which changes the meaning of some signs.
 
     Every picture is decoded once here. What is damaged or makes no sense is left out and counted in `skipped`.
     Raises EdgelaneError when the source is unknown or absent, or when a split has nothing left.

@@ -22,12 +22,12 @@ DOWNLOAD_TIMEOUT_S = (
 
 # What the numbers of the German Traffic Sign Recognition Benchmark stand for.
 GTSRB_CLASSES = (
-    "limit_20", "limit_30", "limit_50", "limit_60", "limit_70", "limit_80", "limit_80_ends", "limit_100", "limit_120",
-    "no_overtaking", "no_overtaking_lorries", "priority_at_crossing", "priority_road", "yield", "stop", "no_vehicles",
-    "no_lorries", "no_entry", "danger", "bend_left", "bend_right", "double_bend", "bumpy_road", "slippery_road",
-    "narrow_right", "road_works", "traffic_lights", "pedestrians", "children", "bicycles", "ice", "animals", "limits_end",
-    "turn_right", "turn_left", "straight", "straight_or_right", "straight_or_left", "keep_right", "keep_left",
-    "roundabout", "no_overtaking_ends", "no_overtaking_lorries_ends",
+    "limit_20", "limit_30", "limit_50", "limit_60", "limit_70", "limit_80", "limit_80_ends", "limit_100",
+    "limit_120", "no_overtaking", "no_overtaking_lorries", "priority_at_crossing", "priority_road", "yield", "stop",
+    "no_vehicles", "no_lorries", "no_entry", "danger", "bend_left", "bend_right", "double_bend", "bumpy_road",
+    "slippery_road", "narrow_right", "road_works", "traffic_lights", "pedestrians", "children", "bicycles", "ice",
+    "animals", "limits_end", "turn_right", "turn_left", "straight", "straight_or_right", "straight_or_left",
+    "keep_right", "keep_left", "roundabout", "no_overtaking_ends", "no_overtaking_lorries_ends",
 )  # fmt: skip
 KITTI_CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

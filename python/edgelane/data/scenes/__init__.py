@@ -1,8 +1,8 @@
 """Rendered road scenes with exact labels: data where there is no data.
 
-Simple drawings, yet not easy: five kinds of weather, bends, towns and fields, traffic, signs from a dozen pixels up, some
-of them turned, faded, dirty or half behind leaves, and other signs that only resemble the labelled ones.
-numpy and Pillow only. The same index, seed and size give the same picture on every machine with the same versions of both.
+Simple drawings, yet not easy: five kinds of weather, bends, towns and fields, traffic, signs from a dozen pixels up,
+some of them turned, faded, dirty or half behind leaves, and other signs that only resemble the labelled ones.
+numpy and Pillow only. The same index, seed and size give the same picture wherever their versions are the same.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Scene:
     """One picture and what is in it.
 
     `image`: uint8 [h, w, 3]. `boxes`: float32 [n, 4], x0 y0 x1 y1 in pixels around what is visible of each object;
-    `labels`: int64 [n], indices into CLASSES. `sign_boxes`, `sign_labels`: the signs among them, indices into SIGN_CLASSES.
-    `lanes`: float32 [k, 2] pixels (x, y) of each lane line, near to far, also where a vehicle hides it. `drivable`: uint8
-    [h, w], 1 on the visible surface of the road.
+    `labels`: int64 [n], indices into CLASSES. `sign_boxes`, `sign_labels`: the signs among them, indices into
+    SIGN_CLASSES. `lanes`: float32 [k, 2] pixels (x, y) of each lane line, near to far, also where a vehicle hides it.
+    `drivable`: uint8 [h, w], 1 on the visible surface of the road.
     """
 
     image: npt.NDArray[np.uint8]
@@ -170,7 +170,7 @@ def _develop(canvas: Canvas, weather: scenery.Weather, rng: np.random.Generator)
 
 @lru_cache(maxsize=4)
 def _grain(height: int, width: int) -> npt.NDArray[np.int16]:
-    """Noise of a camera in 1/16 of its strength, larger than a picture by GRAIN_SHIFTS, of which each takes another part.
+    """Noise of a camera in 1/16 of its strength, larger than a picture by GRAIN_SHIFTS; each takes another part.
 
     Brightness noise pixel by pixel, colour noise in blocks of two: as a camera's own noise reduction leaves it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,7 @@ def draw(canvas: Canvas, camera: Camera, road: Road, weather: Weather, rng: np.r
 
 def _bands(near: float) -> list[tuple[float, float]]:
     ends = depths(FAR, near, 9).tolist()
-    return [(far_end, near_end * 0.999) for far_end, near_end in zip(ends[:-1], ends[1:], strict=True)]
+    return [(far_end, near_end * 0.999) for far_end, near_end in pairwise(ends)]
 
 
 def _draw_ground(canvas: Canvas, camera: Camera, road: Road, near: float, rng: np.random.Generator) -> None:
@@ -131,7 +132,7 @@ def _draw_dash(canvas: Canvas, camera: Camera, x: float, near: float, far: float
     pieces = max(1, round(4 * np.log(far / near)))
     ends = depths(near, far, pieces + 1).tolist()
     half = LINE_WIDTH / 2
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in pairwise(ends):
         canvas.polygon(strip(camera, x - half, x + half, a, b), canvas.hazed(colour, b))
 
 
@@ -142,7 +143,7 @@ def draw_zebra(canvas: Canvas, camera: Camera, road: Road, z: float) -> None:
 
 
 def lane_lines(canvas: Canvas, camera: Camera, road: Road) -> list[npt.NDArray[np.float32]]:
-    """float32 [k, 2]: the pixels (x, y) of every lane line inside the picture, near to far; lines never seen are left out."""
+    """float32 [k, 2]: pixels (x, y) of each lane line inside the picture, near to far; unseen lines are left out."""
     seen = depths(camera.depth_of_row(canvas.height - 0.5), LANES_SEEN, 48).tolist()
     lines = []
     for x in road.lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -171,7 +171,7 @@ def _scaled(points: Points) -> Points:
     return [(x * FACE, y * FACE) for x, y in points]
 
 
-@lru_cache(maxsize=None)
+@cache
 def speedlimit(speed: str, ring: int) -> Image.Image:
     """A white disc with a red ring of `ring` pixels and a black number."""
     image, draw = _canvas()
@@ -183,7 +183,7 @@ def speedlimit(speed: str, ring: int) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def stop() -> Image.Image:
     """A red octagon with a white rim and the word STOP."""
     image, draw = _canvas()
@@ -194,7 +194,7 @@ def stop() -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def crosswalk(variant: int) -> Image.Image:
     """A blue square with a white triangle and a pedestrian (0), or a yellow diamond with a pedestrian (1)."""
     image, draw = _canvas()
@@ -232,7 +232,7 @@ def _pedestrian(draw: ImageDraw.ImageDraw, x: float, top: float, height: float) 
         draw.line(at(points), fill=BLACK, width=max(2, round(width * height * FACE)), joint="curve")
 
 
-@lru_cache(maxsize=None)
+@cache
 def trafficlight(lit: str, board: bool) -> Image.Image:
     """A dark housing with three lamps, `lit` one of LAMPS; `board` adds the light rim of a backing board."""
     width, height = 84, FACE
@@ -257,7 +257,7 @@ def trafficlight(lit: str, board: bool) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def other(kind: str) -> Image.Image:
     """A sign of one of the kinds in OTHERS."""
     image, draw = _canvas()

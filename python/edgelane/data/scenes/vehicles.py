@@ -10,7 +10,8 @@ from edgelane.data.scenes.canvas import Camera, Canvas, Colour
 from edgelane.data.scenes.scenery import shaded
 
 _PAINTS: tuple[Colour, ...] = (
-    (188, 190, 194), (232, 232, 230), (36, 38, 42), (92, 96, 102), (150, 26, 28), (30, 58, 118), (62, 92, 74), (196, 160, 92), (112, 60, 36),
+    (188, 190, 194), (232, 232, 230), (36, 38, 42), (92, 96, 102), (150, 26, 28), (30, 58, 118), (62, 92, 74),
+    (196, 160, 92), (112, 60, 36),
 )  # fmt: skip
 _GLASS: Colour = (44, 54, 66)
 _RUBBER: Colour = (24, 24, 26)
