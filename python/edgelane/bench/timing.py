@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,18 @@ class BenchmarkResult:
                 return row
         raise KeyError(name)
 
-    def to_dict(self) -> dict[str, object]:
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BenchmarkResult:
+        """The result that `to_dict` described."""
+        return cls(
+            rows=tuple(BenchmarkRow(**row) for row in values["rows"]),
+            samples_ms=values["samples_ms"],
+            baseline=values["baseline"],
+            environment=values["environment"],
+            warnings=tuple(values["warnings"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
         return {
             "baseline": self.baseline,

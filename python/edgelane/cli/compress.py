@@ -14,12 +14,14 @@ from edgelane.cli.train import print_metrics
 def compress(
     run: Annotated[Path, typer.Argument(help="Run folder that `edgelane train` wrote.", metavar="RUN")],
     sparsity: Annotated[float | None, typer.Option(help="Part of the weights to remove, 0 to 1.")] = None,
-    pattern: Annotated[str, typer.Option(help="unstructured, 4x1, 1x4, 4x4, 2:4 or channel.")] = "4x4",
+    pattern: Annotated[
+        str | None, typer.Option(help="unstructured, 4x1, 1x4, 4x4, 2:4 or channel.", show_default="4x4")
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise to int8 with a calibration on training images.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of fine-tuning; default: by the method.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A JSON file with these settings and more.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of fine-tuning.", show_default="20")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file with these settings and more.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the one of the training.")] = None,
     json: JsonFlag = False,
 ) -> None:

@@ -56,7 +56,10 @@ def chatty() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr, driven by calling the yielded function with the fraction done and what is being done."""
+    """A bar on stderr, driven by calling the yielded function with the fraction done and what is being done.
+
+    It appears with the first call, so that it does not fight with the bar of a library that works before.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -64,13 +67,17 @@ def progress_bar(description: str) -> Iterator[Callable[[float, str], None]]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err(), transient=True) as progress:
-        task = progress.add_task(description, total=1.0)
+    progress = Progress(*columns, console=err(), transient=True)
+    task = progress.add_task(description, total=1.0)
 
-        def update(fraction: float, stage: str = "") -> None:
-            progress.update(task, completed=fraction, description=f"{description} {stage}".strip())
+    def update(fraction: float, stage: str = "") -> None:
+        progress.start()
+        progress.update(task, completed=fraction, description=f"{description} {stage}".strip())
 
+    try:
         yield update
+    finally:
+        progress.stop()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

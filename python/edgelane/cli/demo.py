@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgelane.cli.console import JsonFlag, out, print_json, print_table
+from edgelane.cli.console import JsonFlag, chatty, err, out, print_json, print_table, progress_bar
 
 
 def demo(
@@ -16,17 +16,21 @@ def demo(
     ),
     json: JsonFlag = False,
 ) -> None:
-    """All six verbs in a row: train a sign classifier, prune it, quantise it, compile it, run it, and time it against
-    other engines.
+    """All six verbs: train a sign classifier, prune it, quantise it, export, compile, run, and time it against others.
 
     Takes some minutes. A second call repeats only what is missing or out of date.
     """
     from edgelane.demo import run_demo
 
-    result = run_demo(output)
+    console = err() if json else out()
+
+    with chatty(), progress_bar("measuring") as bar:
+        result = run_demo(output, say=lambda line: console.print(line, markup=False), progress=bar)
     if json:
         print_json(result.to_dict())
         return
+    out().print()
     print_table(result.title, result.columns, result.rows)
+    out().print()
     for line in result.notes:
         out().print(line, markup=False)

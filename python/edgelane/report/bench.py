@@ -44,7 +44,7 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
         Report(
             title=comparison.model.name,
             subtitle=f"Latency on {first.environment['cpu']}, {first.environment['date']}",
-            table=Table(columns, rows, caption, emphasis),
+            tables=[Table("Latency", columns, rows, caption, emphasis)],
             latencies=[LatencyPlot(_threads(count), result.samples_ms) for count, result in comparison.results.items()],
             layers=[LayerChart(_threads(count), comparison.layers[count]) for count in counts],
             warnings=[

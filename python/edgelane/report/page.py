@@ -25,10 +25,11 @@ PHOTO_QUALITY = 82
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text. `emphasis` holds the indices of the rows that the reader came for; `caption` says how it was
-    measured.
+    """Rows of text under a title. `emphasis` holds the indices of the rows that the reader came for; `caption` says
+    how it was measured.
     """
 
+    title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
@@ -66,7 +67,7 @@ class Report:
 
     title: str
     subtitle: str
-    table: Table
+    tables: Sequence[Table]
     latencies: Sequence[LatencyPlot] = ()
     layers: Sequence[LayerChart] = ()
     photos: Sequence[Photo] = ()
