@@ -8,7 +8,7 @@ namespace edgelane {
 namespace {
 
 constexpr KernelEntry kEntries[] = {
-#define EDGELANE_KERNEL(family, name, isa) {#family, #name, Isa::isa},
+#define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
 #if __has_include("kernels/conv2d/kernels.inc")
 #include "kernels/conv2d/kernels.inc"
 #endif
