@@ -9,7 +9,8 @@ namespace {
 
 // The file's encoding (export/FORMAT.md), written down a second time.
 template <class T>
-void encode(const std::vector<T>& dense, WeightShape s, int block_oc, int block_ic, std::vector<uint8_t>& mask, std::vector<T>& blocks) {
+void encode(const std::vector<T>& dense, WeightShape s, int block_oc, int block_ic, std::vector<uint8_t>& mask,
+            std::vector<T>& blocks) {
   size_t bit = 0;
   for (int ob = 0; ob * block_oc < s.oc; ++ob)
     for (int tap = 0; tap < s.taps; ++tap)
@@ -51,7 +52,8 @@ void round_trip() {
           encode(dense, s, block_oc, block_ic, mask, blocks);
           EXPECT_EQ(expand_blocks(mask.data(), blocks.data(), s, block_oc, block_ic), dense)
               << s.oc << " x " << s.ic << " x " << s.taps << " in " << block_oc << " x " << block_ic;
-          const double total = static_cast<double>((s.oc + block_oc - 1) / block_oc) * ((s.ic + block_ic - 1) / block_ic) * s.taps;
+          const double total =
+              static_cast<double>((s.oc + block_oc - 1) / block_oc) * ((s.ic + block_ic - 1) / block_ic) * s.taps;
           const double present = static_cast<double>(blocks.size()) / (block_oc * block_ic);
           EXPECT_DOUBLE_EQ(block_density(Span<const T>(dense), s, block_oc, block_ic), present / total);
         }

@@ -94,8 +94,8 @@ TEST_P(Conv2dF32, EqualsTheReferenceOnHostileShapes) {
 }
 
 TEST_P(Conv2dF32, AppliesEveryKindOfEpilogue) {
-  const Activation activations[] = {{ActivationKind::none, 0, 0},      {ActivationKind::clip, -0.5f, 1.5f},
-                                    {ActivationKind::sigmoid, 0, 0},   {ActivationKind::hard_swish, 0, 0},
+  const Activation activations[] = {{ActivationKind::none, 0, 0},          {ActivationKind::clip, -0.5f, 1.5f},
+                                    {ActivationKind::sigmoid, 0, 0},       {ActivationKind::hard_swish, 0, 0},
                                     {ActivationKind::leaky_relu, 0.1f, 0}, {ActivationKind::silu, 0, 0}};
   for (const Conv2dCase& c : conv2d_cases()) {
     const std::string name = c.name;
@@ -112,8 +112,7 @@ TEST_P(Conv2dF32, KeepsNaNInItsOwnPixels) {
   Tensors t(c, p);
   t.x[p.input.index(2, 3)] = NAN;
   const auto kernel = prepare_conv2d_f32(p, t.weights, t.bias, forced(GetParam()));
-  const std::vector<float> y =
-      run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
+  const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
   for (int oc = 0; oc < c.oc; ++oc)
     for (int64_t i = 0; i < p.output.plane; ++i)
       EXPECT_EQ(std::isnan(y[oc * p.output.plane + i]), i == p.output.index(2, 3)) << "channel " << oc << ", element " << i;

@@ -67,7 +67,9 @@ struct Tensors {
             // Extremes more often than by chance.
             const int draw = any(random);
             data[(plane * layout.plane + layout.index(y, x)) * kChannelGroup + channel % kChannelGroup] =
-                static_cast<uint8_t>(draw < 32 ? 0 : draw > 224 ? 255 : draw);
+                static_cast<uint8_t>(draw < 32    ? 0
+                                     : draw > 224 ? 255
+                                                  : draw);
           }
     return data;
   }
@@ -81,7 +83,8 @@ KernelOptions forced(const KernelLine& line) {
 }
 
 // allowed_steps: 0, or 1 where the activation goes through an approximation of its own.
-void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q, int allowed_steps = 0) {
+void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q,
+             int allowed_steps = 0) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name + ", activation " + activation_name(activation.kind));
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
@@ -147,8 +150,7 @@ TEST_P(Conv2dS8, AccumulatesExtremesExactly) {
       std::fill(t.weight_scales.begin(), t.weight_scales.end(), 1.0f);
       t.params.input = {1.0f, 0};
       const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
-      const std::vector<float> y =
-          run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
+      const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
       EXPECT_EQ(y[static_cast<size_t>(p.output.index(1, 1))], static_cast<float>(512 * 9 * weight * (stored - 128)));
     }
 }
@@ -170,8 +172,8 @@ TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
   int different = 0, count = 0;
   for (bool intermediate : {false, true})
     for (const Activation& activation :
-         {Activation{ActivationKind::none, 0, 0}, Activation{ActivationKind::relu, 0, 0}, Activation{ActivationKind::clip, -1.0f, 2.0f},
-          Activation{ActivationKind::sigmoid, 0, 0}}) {
+         {Activation{ActivationKind::none, 0, 0}, Activation{ActivationKind::relu, 0, 0},
+          Activation{ActivationKind::clip, -1.0f, 2.0f}, Activation{ActivationKind::sigmoid, 0, 0}}) {
       Conv2dS8Params q;
       q.input = {0.021f, 4};
       const float weight_scale = 0.0037f;

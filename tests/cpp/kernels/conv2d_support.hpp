@@ -100,10 +100,12 @@ inline bool keeps_weight(const std::string& pattern, int oc, int ic, int tap, un
   if (pattern == "one") return oc == 5 && ic == 3 && tap == 4;
   const int block_oc = pattern == "4x1" || pattern == "4x4" ? 4 : 1;
   const int block_ic = pattern == "1x4" || pattern == "4x4" ? 4 : 1;
-  std::seed_seq place{static_cast<unsigned>(oc / block_oc), static_cast<unsigned>(ic / block_ic), static_cast<unsigned>(tap), seed};
-  std::vector<uint32_t> draw(1);
-  place.generate(draw.begin(), draw.end());
-  return draw[0] % 10 < 3;
+  uint32_t draw = seed;
+  for (int part : {oc / block_oc, ic / block_ic, tap}) {
+    draw = (draw ^ static_cast<uint32_t>(part)) * 0x9e3779b1u;
+    draw ^= draw >> 15;
+  }
+  return draw % 10 < 3;
 }
 
 // Calls f(index of the weight, whether it is kept) for all weights.

@@ -95,8 +95,7 @@ void compare_s8(const KernelOptions& options, const LinearCase& c, const Activat
   for (int o = 0; o < c.oc; ++o) {
     bias.push_back(any(random) * 10);
     scales.push_back(0.01f + 0.0001f * static_cast<float>(any(random)) * 0.5f);
-    for (int i = 0; i < c.ic; ++i)
-      weights.push_back(static_cast<int8_t>(keeps_weight(c.pattern, o, i, 0, 7) ? any(random) : 0));
+    for (int i = 0; i < c.ic; ++i) weights.push_back(static_cast<int8_t>(keeps_weight(c.pattern, o, i, 0, 7) ? any(random) : 0));
   }
   AlignedBuffer<uint8_t> x(static_cast<size_t>(c.m) * c.ic);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint8_t>(any(random) + kActivationBias);
