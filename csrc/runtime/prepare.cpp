@@ -20,25 +20,30 @@
 namespace edgelane {
 namespace {
 
-// A constant's elements in dense order: in the file itself, or written out from blocks.
+// The elements of a dense constant, in the file itself: constants begin at a multiple of 64 there.
 template <class T>
-class DenseValues {
+Span<const T> dense_values(const Tensor& t) {
+  return {reinterpret_cast<const T*>(t.data.data()), static_cast<size_t>(t.elements())};
+}
+
+// Weights in dense order: in the file, or written out from blocks and kept as long as this object.
+template <class T>
+class WeightValues {
  public:
-  explicit DenseValues(const Tensor& t) {
-    // Constants begin at a multiple of 64 in a file that is read to a multiple of 64.
-    const auto* elements = reinterpret_cast<const T*>(t.data.data());
+  explicit WeightValues(const Tensor& t) {
     if (t.encoding == Encoding::dense) {
-      values_ = {elements, static_cast<size_t>(t.elements())};
+      values_ = dense_values<T>(t);
       return;
     }
     WeightShape shape;
     shape.oc = t.dims[0];
     shape.ic = t.dims[1];
     shape.taps = t.rank == 4 ? t.dims[2] * t.dims[3] : 1;
-    const int64_t blocks =
-        (int64_t{shape.oc} + t.block_oc - 1) / t.block_oc * shape.taps * ((int64_t{shape.ic} + t.block_ic - 1) / t.block_ic);
-    const uint8_t* values = t.data.data() + (blocks + 63) / 64 * 8;  // the bitmask is padded to a multiple of 8 bytes
-    storage_ = expand_blocks<T>(t.data.data(), reinterpret_cast<const T*>(values), shape, t.block_oc, t.block_ic);
+    const int64_t oc_blocks = (int64_t{shape.oc} + t.block_oc - 1) / t.block_oc;
+    const int64_t ic_blocks = (int64_t{shape.ic} + t.block_ic - 1) / t.block_ic;
+    const int64_t mask_bytes = (oc_blocks * shape.taps * ic_blocks + 63) / 64 * 8;  // padded to a multiple of 8
+    const auto* blocks = reinterpret_cast<const T*>(t.data.data() + mask_bytes);
+    storage_ = expand_blocks<T>(t.data.data(), blocks, shape, t.block_oc, t.block_ic);
     values_ = storage_;
   }
   Span<const T> values() const { return values_; }
@@ -113,14 +118,13 @@ class StepPreparer {
         return pool(PoolProblem::Kind::average);
       case Op::global_average_pool:
         return pool(PoolProblem::Kind::global_average);
-      case Op::affine: {
-        const DenseValues<float> scale(tensor(1)), shift(tensor(2));
-        return prepare_affine({desc(0), y_, a_.activation}, scale.values(), shift.values(), options_);
-      }
+      case Op::affine:
+        return prepare_affine({desc(0), y_, a_.activation}, dense_values<float>(tensor(1)), dense_values<float>(tensor(2)),
+                              options_);
       case Op::unary:
         return prepare_unary({desc(0), y_, a_.activation}, options_);
       case Op::prelu:
-        return prepare_prelu(desc(0), y_, DenseValues<float>(tensor(1)).values(), options_);
+        return prepare_prelu(desc(0), y_, dense_values<float>(tensor(1)), options_);
       case Op::binary:
         return prepare_binary({desc(0), desc(1), y_, static_cast<BinaryFunction>(a_.function), a_.activation}, options_);
       case Op::softmax:
@@ -164,7 +168,7 @@ class StepPreparer {
   // Input `i` if it is there, else no values.
   template <class T>
   Span<const T> optional_values(size_t i) const {
-    return present(i) ? DenseValues<T>(tensor(i)).values() : Span<const T>();  // dense, so the span points into the file
+    return present(i) ? dense_values<T>(tensor(i)) : Span<const T>();
   }
 
   Conv2dS8Params s8_params() const {
@@ -194,10 +198,10 @@ class StepPreparer {
     p.dilation_w = a_.dilations[1];
     p.groups = a_.groups;
     p.activation = a_.activation;
-    if (!desc(0).int8()) return prepare_conv2d_f32(p, DenseValues<float>(w).values(), optional_values<float>(2), options_);
+    if (!desc(0).int8()) return prepare_conv2d_f32(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
     Conv2dS8Params quant = s8_params();
     if (present(3)) quant.residual = desc(3).quant;
-    return prepare_conv2d_s8(p, quant, DenseValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
+    return prepare_conv2d_s8(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
   }
 
   std::unique_ptr<PreparedKernel> conv_transpose2d() const {
@@ -215,7 +219,7 @@ class StepPreparer {
     p.dilation_w = a_.dilations[1];
     p.groups = a_.groups;
     p.activation = a_.activation;
-    return prepare_conv_transpose2d_f32(p, DenseValues<float>(w).values(), optional_values<float>(2), options_);
+    return prepare_conv_transpose2d_f32(p, dense_values<float>(w), optional_values<float>(2), options_);
   }
 
   std::unique_ptr<PreparedKernel> linear() const {
@@ -226,8 +230,9 @@ class StepPreparer {
     p.m = static_cast<int>(tensor(0).elements() / p.ic);
     p.activation = a_.activation;
     std::unique_ptr<PreparedKernel> kernel =
-        desc(0).int8() ? prepare_linear_s8(p, s8_params(), DenseValues<int8_t>(w).values(), optional_values<int32_t>(2), options_)
-                       : prepare_linear_f32(p, DenseValues<float>(w).values(), optional_values<float>(2), options_);
+        desc(0).int8()
+            ? prepare_linear_s8(p, s8_params(), WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_)
+            : prepare_linear_f32(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
     if (!desc(0).planar()) return kernel;
     return std::make_unique<PlanarLinear>(desc(0), y_, p, std::move(kernel), options_);
   }

@@ -42,9 +42,9 @@ class TensorSpec:
 class ProfileRow:
     """Where time goes: one step of the network, or the copy of one input or output (op "import" or "export").
 
-    `step` is the name of the ONNX node, `kernel` is `<op>_<dtype>_<tile>_<instruction set>`, `format` is how the weights are
-    packed ("dense", "4x4", ...; "-" without weights), `density` is nonzero weights / weights, `macs` are the
-    multiply-accumulates executed and `dense_macs` those of the same step without zeros skipped, for the whole batch.
+    `step` is the name of the ONNX node, `kernel` is `<op>_<dtype>_<tile>_<instruction set>`, and `format` is how the
+    weights are packed ("dense", "4x4", ...; "-" without weights). `density` is nonzero weights / weights, `macs` are
+    the multiply-accumulates executed and `dense_macs` those of the step if no zeros were skipped, for the whole batch.
     `time_us` is in microseconds.
     """
 
@@ -108,8 +108,8 @@ class Session:
         """Run the network once.
 
         `feeds` maps every input's name to an array of exactly its shape and dtype; arrays that are not contiguous are
-        copied. Returns new arrays by output name. Raises EdgelaneError for a missing or unknown name and for another shape
-        or dtype.
+        copied. Returns new arrays by output name. Raises EdgelaneError for a missing or unknown name and for another
+        shape or dtype.
         """
         results = self._session.run(self._arrays(feeds))
         return {spec.name: result for spec, result in zip(self.outputs, results, strict=True)}
@@ -125,8 +125,9 @@ class Session:
     def check_golden(self) -> float | None:
         """Run the input that the compiler stored in the file and compare with the outputs that it expects.
 
-        Returns the largest error of any output relative to that output's largest magnitude, or None where the file holds
-        no golden frame. A float32 network is right up to about 1e-4; int8 outputs up to a step or two of their scale.
+        Returns the largest error of any output relative to that output's largest magnitude, or None where the file
+        holds no golden frame. A float32 network is right up to about 1e-4; int8 outputs up to a step or two of their
+        scale.
         """
         return self._session.check_golden()
 

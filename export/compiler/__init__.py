@@ -1,0 +1,39 @@
+"""The compiler: a standard ONNX model in, a fused and portable `.lane` file out.
+
+    onnx_import   load and check, fold constants, lower each node to steps (lowering/ has one function per operator)
+    passes        clean-up and fusion on steps; activations puts decomposed activations together again
+    quantization  float steps between Q/DQ → int8 steps
+    patterns      sparsity pattern of each layer, from its zeros alone
+    lane_file     the bytes
+
+It knows ONNX and export/FORMAT.md, never a kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from edgelane.export.compiler.report import CompileReport, Layer
+
+__all__ = ["CompileReport", "Layer", "compile"]
+
+
+def compile(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    golden: bool = True,
+) -> CompileReport:
+    """Compile the ONNX model `source` to the `.lane` file `target` and say what was done, layer by layer.
+
+    input_shapes: sizes for inputs with dynamic dimensions, by input name; a dynamic batch is 1 unless it stands here.
+    golden: keep one input and ONNX Runtime's output for it in the file; the report says why where that is not possible.
+
+    Raises EdgelaneError when the model is missing or malformed, when dimensions stay open, when the target cannot be
+    written, and, naming every node at once, when operators are not supported.
+    """
+    from edgelane.export.compiler.driver import compile_model
+
+    return compile_model(source, target, input_shapes, golden)

@@ -1,0 +1,88 @@
+"""The order of the compiler's phases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgelane._version import __version__
+from edgelane.errors import EdgelaneError
+from edgelane.export.compiler import activations, lane_file, passes, quantization
+from edgelane.export.compiler.emit import Emitter
+from edgelane.export.compiler.golden import golden_frame
+from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
+from edgelane.export.compiler.report import CompileReport
+from edgelane.files import write_bytes
+
+JSON_METADATA = ("classes", "preprocessing", "compression")
+PLAIN_METADATA = ("task",)
+
+
+def optimise(graph: Graph) -> None:
+    """Run every pass, in the order in which they build on one another."""
+    passes.clean(graph)
+    activations.recognise(graph)
+    passes.fuse(graph)
+    quantization.quantize(graph)
+    repeat(graph, passes.fuse_activation, passes.fuse_residual)
+    passes.clean(graph)
+    _separate_outputs(graph)
+    graph.sort()
+
+
+def compile_model(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    golden: bool,
+) -> CompileReport:
+    """See edgelane.export.compiler.compile."""
+    try:
+        from edgelane.export.compiler import onnx_import
+    except ImportError as error:
+        raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
+    path = Path(source)
+    model = onnx_import.load_model(path)
+    graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
+    optimise(graph)
+    frame, golden_state = golden_frame(path, graph) if golden else ({}, "not written: not asked for")
+    metadata: dict[str, Any] = {
+        "edgelane_version": __version__,
+        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **_metadata({entry.key: entry.value for entry in model.metadata_props}),
+    }
+    emitter = Emitter(graph)
+    content = lane_file.to_bytes(lane_file.LaneFile(emitter.records, emitter.steps, metadata, emitter.golden(frame)))
+    write_bytes(target, content)
+    return CompileReport(str(path), str(target), len(content), emitter.layers(), golden_state, graph.notes)
+
+
+def _metadata(properties: dict[str, str]) -> dict[str, Any]:
+    """Return what an edgelane export wrote about classes, preprocessing, task and compression."""
+    result: dict[str, Any] = {}
+    for key in JSON_METADATA:
+        text = properties.get(f"edgelane.{key}")
+        if text is not None:
+            try:
+                result[key] = json.loads(text)
+            except ValueError as error:
+                raise EdgelaneError(f"the model's metadata edgelane.{key} is not JSON: {error}") from error
+    for key in PLAIN_METADATA:
+        if f"edgelane.{key}" in properties:
+            result[key] = properties[f"edgelane.{key}"]
+    return result
+
+
+def _separate_outputs(graph: Graph) -> None:
+    """Give every output a tensor of its own where it is an input of the network or another output as well."""
+    seen: set[int] = {id(tensor) for tensor in graph.inputs}
+    for position, tensor in enumerate(graph.outputs):
+        if id(tensor) in seen:
+            copy = Tensor(graph.output_names[position], tensor.shape, tensor.dtype)
+            copy.quantization = tensor.quantization
+            graph.outputs[position] = graph.add(Step("reshape", copy.name, [tensor], copy))
+        seen.add(id(graph.outputs[position]))

@@ -1,0 +1,146 @@
+"""From the finished graph to the records of a `.lane` file, and to the rows of the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgelane.export.compiler import lane_file
+from edgelane.export.compiler.graph import NONE, Array, Graph, Step, Tensor
+from edgelane.export.compiler.lane_file import StepRecord, TensorRecord
+from edgelane.export.compiler.patterns import BLOCKS, WeightStats, examine
+from edgelane.export.compiler.report import Layer
+
+FUNCTIONS = ("add", "sub", "mul", "div", "max", "min", "pow")
+MODES = {"resize": ("nearest", "linear", "cubic"), "pad": ("constant", "reflect", "edge")}
+COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
+SPARSE_OPS = ("conv2d", "linear")
+
+
+class Emitter:
+    """Numbers the tensors and translates the steps."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.records: list[TensorRecord] = []
+        self.index: dict[int, int] = {}
+        self.names: set[str] = set()
+        self.stats: dict[int, WeightStats] = {}
+        for tensor in graph.inputs:
+            self._tensor(tensor, lane_file.INPUT, tensor.name)
+        for tensor, name in zip(graph.outputs, graph.output_names, strict=True):
+            self._tensor(tensor, lane_file.OUTPUT, name)
+        self.steps = [self._step(step) for step in graph.steps]
+
+    def golden(self, frame: dict[str, Array]) -> dict[int, Array]:
+        """Map the values of a golden frame to the tensors of the file."""
+        names = {record.name: index for index, record in enumerate(self.records)}
+        return {
+            names[name]: np.ascontiguousarray(value, dtype=self.records[names[name]].dtype)
+            for name, value in frame.items()
+        }
+
+    def layers(self) -> list[Layer]:
+        """Return one report row for each step; call it after the file was laid out, which sets the stored sizes."""
+        return [self._layer(step) for step in self.graph.steps]
+
+    def _tensor(self, tensor: Tensor, kind: int, wanted: str) -> int:
+        if id(tensor) in self.index:
+            return self.index[id(tensor)]
+        name, number = wanted or "tensor", 0
+        while name in self.names:
+            number += 1
+            name = f"{wanted}.{number}"
+        self.names.add(name)
+        record = TensorRecord(name, tensor.dtype, kind, tensor.shape, data=tensor.data)
+        if tensor.quantization is not None:
+            record.scales, record.zero_point = (tensor.quantization.scale,), tensor.quantization.zero_point
+        elif tensor.scales is not None:
+            record.scales = tuple(float(scale) for scale in tensor.scales)
+        self.index[id(tensor)] = len(self.records)
+        self.records.append(record)
+        return self.index[id(tensor)]
+
+    def _step(self, step: Step) -> StepRecord:
+        inputs = []
+        for tensor in step.inputs:
+            kind = lane_file.CONSTANT if tensor is not None and tensor.data is not None else lane_file.INTERMEDIATE
+            inputs.append(None if tensor is None else self._tensor(tensor, kind, tensor.name))
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        if step.op in SPARSE_OPS:
+            weight = step.other
+            assert weight.data is not None
+            stats = examine(weight.data)
+            self.stats[id(step)] = stats
+            self.records[self.index[id(weight)]].block = stats.block
+        output = self._tensor(step.output, lane_file.INTERMEDIATE, step.output.name)
+        return StepRecord(step.name, step.op, inputs, output, _attributes(step))
+
+    def _layer(self, step: Step) -> Layer:
+        stored = sum(
+            self.records[self.index[id(tensor)]].stored_bytes
+            for tensor in step.inputs
+            if tensor is not None and tensor.data is not None
+        )
+        dense_macs = _macs(step)
+        stats = self.stats.get(id(step))
+        if stats is None:
+            form = "dense" if step.op == "conv_transpose2d" else "-"
+            return Layer(step.name, step.op, step.x.dtype, form, form, 1.0, {}, dense_macs, dense_macs, stored)
+        encoding = next((name for name, block in BLOCKS.items() if block == stats.block), "dense")
+        macs = round(dense_macs * stats.density)
+        return Layer(
+            step.name,
+            step.op,
+            step.x.dtype,
+            stats.pattern,
+            encoding,
+            stats.density,
+            stats.block_density,
+            macs,
+            dense_macs,
+            stored,
+        )
+
+
+def _macs(step: Step) -> int:
+    """Multiply-accumulates of a layer, padding counted as pixels."""
+    if step.op in ("conv2d", "linear"):
+        return step.output.elements * math.prod(step.other.shape[1:])
+    if step.op == "conv_transpose2d":
+        return step.x.elements * math.prod(step.other.shape[1:])
+    return 0
+
+
+def _attributes(step: Step) -> dict[str, list[int] | list[float]]:
+    """Translate names to the numbers of FORMAT.md; everything is a list there."""
+    result: dict[str, list[int] | list[float]] = {}
+    for key, value in step.attributes.items():
+        result[key] = _cells(step.op, key, value)
+    if step.activation != NONE:
+        result["activation"] = [lane_file.ACTIVATIONS[step.activation.kind]]
+        if step.activation.alpha or step.activation.beta:
+            result["activation_params"] = [_float32(step.activation.alpha), _float32(step.activation.beta)]
+    return result
+
+
+def _cells(op: str, key: str, value: Any) -> list[int] | list[float]:
+    if key == "function":
+        return [FUNCTIONS.index(value)]
+    if key == "mode":
+        return [MODES[op].index(value)]
+    if key == "coordinates":
+        return [COORDINATES.index(value)]
+    if key == "nearest_mode":
+        return [NEAREST.index(value)]
+    if key in lane_file.FLOAT_ATTRIBUTES:
+        return [_float32(item) for item in value] if isinstance(value, list) else [_float32(value)]
+    return [int(item) for item in value] if isinstance(value, (list, tuple)) else [int(value)]
+
+
+def _float32(value: float) -> float:
+    return float(np.float32(value))

@@ -1,0 +1,164 @@
+"""Runners for edgelane and for what users would run instead, set up as each project's own documentation advises for
+lowest latency.
+
+| kind | settings, besides the thread count |
+|---|---|
+| edgelane | none |
+| onnxruntime | sequential execution, all graph optimisations, spinning stops when a run returns |
+| openvino | PERFORMANCE_HINT=LATENCY, one stream, INFERENCE_PRECISION_HINT=f32 |
+| torch | eager, eval and inference mode; float models only |
+
+onnxruntime's worker threads would otherwise spin on after a run and be timed as part of the next engine.
+
+OpenVINO computes float32 models in bfloat16 by default on CPUs with AVX512-BF16 or AMX: faster, with an error of
+about 1 % on logits. That is another numeric contract, so every runner is held to float32; the int8 parts of int8
+models are not affected by the hint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelane.bench.machine import version
+from edgelane.errors import EdgelaneError
+from edgelane.extras import missing
+
+Array = npt.NDArray[Any]
+KINDS = ("edgelane", "onnxruntime", "openvino", "torch")
+
+
+class _Call(Protocol):
+    def __call__(self) -> list[Array]: ...
+
+
+@dataclass
+class Runner:
+    """One engine with one model and one set of inputs; calling it does one inference and returns the outputs in the
+    model's order.
+    """
+
+    kind: str
+    path: Path
+    threads: int
+    version: str | None
+    call: _Call
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def __call__(self) -> list[Array]:
+        """Do one inference."""
+        return self.call()
+
+
+def runner(kind: str, path: str | os.PathLike[str], feeds: Mapping[str, Array], threads: int = 1) -> Runner:
+    """Make a runner of `kind` for the model at `path` with the inputs `feeds` on `threads` threads.
+
+    `path` is a `.lane` file for edgelane, a checkpoint written by edgelane for torch, and an ONNX file for the others.
+    Raises EdgelaneError for an unknown kind, an engine that is not installed, or a model that it refuses.
+    """
+    makers = {"edgelane": _edgelane, "onnxruntime": _onnxruntime, "openvino": _openvino, "torch": _torch}
+    if kind not in makers:
+        raise EdgelaneError(f"unknown engine {kind!r}; choose from {', '.join(KINDS)}")
+    if threads < 1:
+        raise EdgelaneError(f"the thread count must be at least 1, found {threads}")
+    path = Path(path)
+    if not path.is_file():
+        raise EdgelaneError(f"{path} does not exist")
+    return makers[kind](path, dict(feeds), threads)
+
+
+def _edgelane(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+    from edgelane._version import __version__
+    from edgelane.runtime import Session
+
+    session = Session(path, threads=threads)
+    names = [spec.name for spec in session.outputs]
+
+    def call() -> list[Array]:
+        outputs = session.run(feeds)
+        return [outputs[name] for name in names]
+
+    return Runner("edgelane", path, threads, __version__, call, {"isa": session.isa})
+
+
+def _onnxruntime(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+    ort = _import("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no base class for what it raises
+        raise EdgelaneError(f"onnxruntime refuses {path}: {_first_line(error)}") from error
+    names = [output.name for output in session.get_outputs()]
+    settings: dict[str, object] = {
+        "execution_mode": "sequential",
+        "graph_optimization": "all",
+        "force_spinning_stop": True,
+    }
+    return Runner("onnxruntime", path, threads, version("onnxruntime"), lambda: session.run(names, feeds), settings)
+
+
+def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+    openvino = _import("openvino")
+    settings: dict[str, object] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    try:
+        request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    except Exception as error:  # openvino raises RuntimeError and its subclasses, onnx frontends others
+        raise EdgelaneError(f"openvino refuses {path}: {_first_line(error)}") from error
+    outputs = request.model_outputs
+
+    def call() -> list[Array]:
+        result = request.infer(feeds, share_inputs=True, share_outputs=True)
+        return [result[output] for output in outputs]
+
+    return Runner("openvino", path, threads, version("openvino"), call, settings)
+
+
+def _torch(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+    torch = _import("torch")
+    from edgelane.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.load(path)
+    if "int8" in checkpoint.kind:
+        raise EdgelaneError(
+            f"{path} is an int8 model: torch only simulates int8 in float32, so its time would say nothing"
+        )
+    module = checkpoint.build().eval()
+    inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
+
+    def call() -> list[Array]:
+        torch.set_num_threads(threads)  # one global for the process, so another torch runner may have changed it
+        with torch.inference_mode():
+            result = module(*inputs)
+        return [value.numpy() for value in (result if isinstance(result, (tuple, list)) else (result,))]
+
+    return Runner("torch", path, threads, version("torch"), call, {"mode": "eager, inference_mode"})
+
+
+def _import(package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise missing(package) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

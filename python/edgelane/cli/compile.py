@@ -1,0 +1,62 @@
+"""`edgelane compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgelane.cli.console import JsonFlag, human_bytes, out, print_json, print_table, working
+from edgelane.errors import EdgelaneError
+
+
+def compile(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.", metavar="MODEL.onnx")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The .lane file to write; default: beside the model.")
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1x3x224x224.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Compile an ONNX file to a .lane file and say what became of each layer."""
+    from edgelane.export.compiler import compile as compile_model
+
+    target = model.with_suffix(".lane") if output is None else output
+    shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
+    with working("compiling"):
+        report = compile_model(model, target, input_shapes=shapes)
+    if json:
+        print_json(report.to_dict())
+        return
+    rows = [
+        [
+            layer.name,
+            layer.op,
+            layer.dtype,
+            layer.format,
+            f"{layer.density:.0%}",
+            f"{layer.macs / 1e6:.2f}",
+            human_bytes(layer.bytes),
+        ]
+        for layer in report.layers
+    ]
+    print_table("layers with weights", ("layer", "op", "dtype", "format", "density", "MMAC", "size"), rows)
+    macs, dense = (sum(getattr(layer, key) for layer in report.layers) for key in ("macs", "dense_macs"))
+    out().print(
+        f"wrote {target}: {human_bytes(report.bytes)}, {macs / 1e6:.1f} of {dense / 1e6:.1f} MMAC remain", markup=False
+    )
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """("images", (1, 3, 224, 224)) from "images=1x3x224x224"."""
+    name, separator, dims = text.rpartition("=")
+    try:
+        shape = tuple(int(dim) for dim in dims.split("x"))
+    except ValueError:
+        shape = ()
+    if not separator or not name or not shape or min(shape) < 1:
+        raise EdgelaneError(f"expected an input shape such as images=1x3x224x224, found {text!r}")
+    return name, shape

@@ -1,0 +1,53 @@
+"""`edgelane run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgelane.cli.console import IsaOption, JsonFlag, ThreadsOption, out, print_json, print_table, progress_bar, warn
+
+ROWS_SHOWN = 20
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="A compiled network.", metavar="MODEL.lane")],
+    source: Annotated[Path, typer.Argument(help="An image, a video, or a folder of them.", metavar="IMAGE|VIDEO|DIR")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for predictions.json and pictures with the predictions."),
+    ] = None,
+    threads: ThreadsOption = 1,
+    isa: IsaOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Run a compiled network on pictures: predictions, overlays, and the latency from decoded image to answer."""
+    from edgelane.runtime.predict import run as run_model
+
+    with progress_bar("running") as update:
+
+        def progress(done: int, total: int | None) -> None:
+            update(done / total if total else 0.0, f"{done}/{total or '?'}")
+
+        report = run_model(model, source, output, threads=threads, isa=isa, progress=progress)
+    for name in report.skipped:
+        warn(f"skipped: {name}")
+    if json:
+        print_json(report.to_dict())
+        return
+    rows = [
+        [prediction.source, prediction.label, f"{prediction.probability:.1%}"]
+        for prediction in report.predictions[:ROWS_SHOWN]
+    ]
+    print_table("predictions", ("source", "class", "probability"), rows)
+    if len(report.predictions) > ROWS_SHOWN:
+        out().print(f"... and {len(report.predictions) - ROWS_SHOWN} more (all of them with -o or --json)")
+    latency = report.latency()
+    for percent in (50, 99):
+        stages = [latency[f"{stage}_p{percent}_ms"] for stage in ("preprocess", "infer", "total")]
+        out().print("p{}: preprocess {:.2f} ms, infer {:.2f} ms, total {:.2f} ms".format(percent, *stages))
+    out().print(f"{len(report.predictions)} pictures, {report.threads} thread(s), {report.isa}", markup=False)
+    if output is not None:
+        out().print(f"wrote {len(report.written)} files to {output}", markup=False)

@@ -1,0 +1,64 @@
+"""`edgelane train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgelane.cli.console import JsonFlag, chatty, out, print_json, print_table
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A torchvision classification model by its torchvision name.")],
+    data: Annotated[str, typer.Option("--data", help="A data set by name (scenes, road_signs, ...) or a folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder for model.pt, train.json and logs.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Items per step and process.")] = 32,
+    image_size: Annotated[int, typer.Option(min=8, help="Height and width that images are resized to.")] = 96,
+    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    precision: Annotated[str, typer.Option(help="auto, 32, 16-mixed or bf16-mixed.")] = "auto",
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without gain; 0 never stops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many items of each split.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from torchvision's weights.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train a network and write RUN/model.pt and RUN/train.json."""
+    from edgelane.training import TrainingConfig
+    from edgelane.training import train as train_model
+
+    config = TrainingConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,  # type: ignore[arg-type]  # checked by TrainingConfig
+        learning_rate=learning_rate,
+        precision=precision,  # type: ignore[arg-type]
+        patience=patience,
+        seed=seed,
+        resume=resume,
+    )
+    with chatty():
+        result = train_model(
+            model, data, output, config=config, image_size=image_size, pretrained=pretrained, limit=limit
+        )
+    if not result:  # under torchrun only the first process has one
+        return
+    if json:
+        print_json(result)
+        return
+    print_metrics(result["metrics"]["test"])
+    out().print(f"wrote {output / 'model.pt'} and {output / 'train.json'}", markup=False)
+
+
+def print_metrics(metrics: dict[str, object]) -> None:
+    """Accuracy, precision, recall and F1, overall and by class."""
+    keys = ("precision", "recall", "f1")
+    per_class = metrics["per_class"]
+    assert isinstance(per_class, dict)
+    rows = [["all", *(f"{metrics[key]:.4f}" for key in keys)]]
+    rows += [[name, *(f"{values[key]:.4f}" for key in keys)] for name, values in per_class.items()]
+    print_table(f"accuracy {metrics['accuracy']:.4f} on {metrics['count']} test items", ("class", *keys), rows)

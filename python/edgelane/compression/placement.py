@@ -1,0 +1,211 @@
+"""Where int8 begins and ends in a traced model: which tensors get a quantiser, and which share one.
+
+The unit is the tensor, not the operator: a tensor that any int8 operator reads is quantised once, where it is made, and
+every reader sees the quantised values. Going backwards from the convolution and linear layers:
+
+- their inputs are int8;
+- residual adds, multiplications, concatenations and average pools whose result becomes int8 read int8 too;
+- operators that only move values (max pool, flatten, reshape, transpose, slices, chunks) keep their input's scale;
+- an activation function that follows a convolution, linear layer, add or multiplication is computed on the exact
+  result, before rounding;
+- the model's outputs stay float32, and so does any operator not listed here.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear
+
+_WEIGHT_MODULES = (QuantizedConv2d, QuantizedLinear)
+
+_MODULES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    (_WEIGHT_MODULES, "weight"),
+    (
+        (
+            nn.MaxPool2d,
+            nn.Flatten,
+            nn.Unflatten,
+            nn.Identity,
+            nn.Dropout,
+            nn.Dropout2d,
+            nn.ChannelShuffle,
+            nn.PixelShuffle,
+        ),
+        "move",
+    ),
+    ((nn.AvgPool2d, nn.AdaptiveAvgPool2d), "pool"),
+    (
+        (
+            nn.ReLU,
+            nn.ReLU6,
+            nn.Hardtanh,
+            nn.LeakyReLU,
+            nn.ELU,
+            nn.Sigmoid,
+            nn.Hardsigmoid,
+            nn.Hardswish,
+            nn.SiLU,
+            nn.Tanh,
+            nn.GELU,
+            nn.Mish,
+        ),
+        "activation",
+    ),
+)
+
+_FUNCTIONS: dict[Any, str] = {
+    **dict.fromkeys((operator.add, operator.iadd, torch.add), "add"),
+    **dict.fromkeys((operator.mul, operator.imul, torch.mul), "multiply"),
+    **dict.fromkeys((torch.cat, torch.concat), "concat"),
+    **dict.fromkeys((F.avg_pool2d, F.adaptive_avg_pool2d), "pool"),
+    torch.mean: "mean",
+    **dict.fromkeys((torch.chunk, torch.split, torch.unbind), "split"),
+    **dict.fromkeys(
+        (
+            torch.flatten,
+            torch.reshape,
+            torch.transpose,
+            torch.permute,
+            torch.squeeze,
+            torch.unsqueeze,
+            F.max_pool2d,
+            F.dropout,
+            F.pixel_shuffle,
+        ),
+        "move",
+    ),
+    **dict.fromkeys(
+        (
+            F.relu,
+            torch.relu,
+            F.relu6,
+            F.hardtanh,
+            F.leaky_relu,
+            F.elu,
+            torch.sigmoid,
+            F.sigmoid,
+            F.hardsigmoid,
+            F.hardswish,
+            F.silu,
+        ),
+        "activation",
+    ),
+    **dict.fromkeys((torch.tanh, F.tanh, F.gelu, F.mish), "activation"),
+}
+
+_METHODS: dict[str, str] = {
+    **dict.fromkeys(("add", "add_"), "add"),
+    **dict.fromkeys(("mul", "mul_"), "multiply"),
+    "mean": "mean",
+    **dict.fromkeys(("chunk", "split", "unbind"), "split"),
+    **dict.fromkeys(
+        ("flatten", "reshape", "view", "transpose", "permute", "contiguous", "squeeze", "unsqueeze"), "move"
+    ),
+    **dict.fromkeys(("relu", "relu_", "sigmoid", "tanh"), "activation"),
+}
+
+_INT8_KINDS = ("add", "multiply", "concat", "pool", "move", "split")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """`quantized`: nodes whose result is rounded to int8, in graph order, each with the node whose scale it uses
+    (often itself).
+    """
+
+    quantized: dict[fx.Node, fx.Node]
+
+
+def place(graph_module: fx.GraphModule) -> Placement:
+    """Decide for every tensor of the graph whether it is int8, and with whose scale."""
+    modules = dict(graph_module.named_modules())
+    nodes = list(graph_module.graph.nodes)
+    kinds = dict.fromkeys(nodes, "other")
+    for node in nodes:  # forwards, because a slice is only known by what it slices
+        kinds[node] = _kind(node, modules, kinds)
+
+    wanted: dict[fx.Node, bool] = {}
+    for node in reversed(nodes):
+        wanted[node] = node.op not in ("output", "get_attr") and any(
+            _reads_int8(node, user, kinds, wanted) for user in node.users
+        )
+    return Placement({node: _origin(node, kinds) for node in nodes if wanted[node] and kinds[node] != "split"})
+
+
+def _kind(node: fx.Node, modules: dict[str, nn.Module], kinds: dict[fx.Node, str]) -> str:
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        return next((kind for types, kind in _MODULES if isinstance(module, types)), "other")
+    kind = "other"
+    if not node.args:
+        return kind
+    if node.op == "call_function":
+        if node.target is operator.getitem:
+            return "move" if _is_slice(node, kinds) else "other"
+        kind = _FUNCTIONS.get(node.target, "other")
+        if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's; it does nothing in eval mode
+            kind = "move"
+    elif node.op == "call_method":
+        kind = _METHODS.get(str(node.target), "other")
+    if kind in ("add", "multiply") and not all(_is_tensor(value, kinds) for value in node.args[:2]):
+        return "other"
+    if kind == "mean":
+        return "pool" if _is_spatial(node) else "other"
+    return kind
+
+
+def _is_tensor(value: Any, kinds: dict[fx.Node, str]) -> bool:
+    """Whether an operand is an activation for certain; what `size()` or arithmetic on it gives may be a number."""
+    return isinstance(value, fx.Node) and (kinds[value] != "other" or value.op in ("placeholder", "call_module"))
+
+
+def _is_slice(node: fx.Node, kinds: dict[fx.Node, str]) -> bool:
+    """Picking one tensor of a split, as opposed to an entry of a shape."""
+    source = node.args[0]
+    return isinstance(source, fx.Node) and kinds[source] == "split"
+
+
+def _is_spatial(node: fx.Node) -> bool:
+    """A mean over height and width."""
+    axes = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    return isinstance(axes, (list, tuple)) and sorted(axis % 4 for axis in axes if isinstance(axis, int)) == [2, 3]
+
+
+def _reads_int8(node: fx.Node, user: fx.Node, kinds: dict[fx.Node, str], wanted: dict[fx.Node, bool]) -> bool:
+    """Whether `user` reads the result of `node` as int8."""
+    kind = kinds[user]
+    if node not in _tensors_read(user, kind):
+        return False
+    if kind == "weight":
+        return True
+    if kind in _INT8_KINDS:
+        return _result_is_int8(user, kinds, wanted)
+    # An activation function belongs to the operator before it, unless that one only moves, joins or averages int8
+    # values.
+    return kind == "activation" and kinds[node] in ("concat", "pool", "move", "split") and wanted[user]
+
+
+def _tensors_read(node: fx.Node, kind: str) -> list[Any]:
+    """The operands that are activations, as opposed to the sizes that a reshape is given."""
+    first = node.args[0] if node.args else None
+    if isinstance(first, (list, tuple)):  # concat
+        return list(first)
+    return list(node.args[: 2 if kind in ("add", "multiply") else 1])
+
+
+def _result_is_int8(node: fx.Node, kinds: dict[fx.Node, str], wanted: dict[fx.Node, bool]) -> bool:
+    return wanted[node] or any(kinds[user] == "activation" and wanted[user] for user in node.users)
+
+
+def _origin(node: fx.Node, kinds: dict[fx.Node, str]) -> fx.Node:
+    """The node that made the values which `node` only moves."""
+    while kinds[node] in ("move", "split") and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node

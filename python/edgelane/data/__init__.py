@@ -1,0 +1,11 @@
+"""Data by name or folder: read, verified once, split by file name, ready for a DataLoader.
+
+`edgelane.data.load` is the entry; importing this package needs neither torch nor Pillow.
+"""
+
+from __future__ import annotations
+
+from edgelane.data.bundle import DataBundle
+from edgelane.data.loading import load
+
+__all__ = ["DataBundle", "load"]

@@ -1,0 +1,60 @@
+"""The page of `edgelane bench`."""
+
+from __future__ import annotations
+
+import os
+
+from edgelane.bench.compare import Comparison
+from edgelane.report.page import LatencyPlot, LayerChart, Report, Table, write_report
+
+
+def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> None:
+    """Write the result of `edgelane.bench.compare.compare` as one HTML file."""
+    counts = list(comparison.results)
+    rows: list[list[str]] = []
+    emphasis: list[int] = []
+    for count, result in comparison.results.items():
+        for row in result.rows:
+            if row.name == "edgelane":
+                emphasis.append(len(rows))
+            times = (row.p50_ms, row.p90_ms, row.p99_ms, row.min_ms, row.mean_ms)
+            error = comparison.errors[count].get(row.name)
+            rows.append(
+                [
+                    row.name,
+                    str(count),
+                    *(f"{time:.3f}" for time in times),
+                    str(row.count),
+                    f"{row.speedup:.2f}x",
+                    "other file" if error is None else f"{error:.1e}",
+                ]
+            )
+    columns = ("engine", "threads", "p50 ms", "p90 ms", "p99 ms", "min ms", "mean ms", "samples", "speed-up", "error")
+    first = comparison.results[counts[0]]
+    caption = (
+        f"Batch 1, {comparison.precision}. Engines took turns in one run for each thread count. Speed-up is against "
+        f"{first.baseline} "
+        "at the same thread count. Error is the largest difference from edgelane's output, relative to its largest "
+        "magnitude."
+    )
+    engines = ",".join(name.replace(" ", "=", 1) for name in comparison.runners if name != "edgelane")
+    command = f"edgelane bench {comparison.model}" + (f" --against {engines}" if engines else "")
+    write_report(
+        path,
+        Report(
+            title=comparison.model.name,
+            subtitle=f"Latency on {first.environment['cpu']}, {first.environment['date']}",
+            tables=[Table("Latency", columns, rows, caption, emphasis)],
+            latencies=[LatencyPlot(_threads(count), result.samples_ms) for count, result in comparison.results.items()],
+            layers=[LayerChart(_threads(count), comparison.layers[count]) for count in counts],
+            warnings=[
+                f"{_threads(count)}: {text}" for count, result in comparison.results.items() for text in result.warnings
+            ],
+            environment=first.environment,
+            commands=[f"{command} --threads {','.join(str(count) for count in counts)}"],
+        ),
+    )
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"

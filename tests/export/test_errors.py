@@ -1,0 +1,234 @@
+"""What a user can get wrong: one EdgelaneError of one line that says what and where, and nothing half-written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_cases import Array, Case, Input, graph_model, normal
+
+from edgelane.errors import EdgelaneError
+from edgelane.export.compiler import compile
+
+IMAGE = Input((1, 8, 9, 9))
+
+
+def failure(model: onnx.ModelProto, folder: Path, **arguments: object) -> str:
+    onnx.save(model, folder / "model.onnx")
+    return refused(folder, **arguments)
+
+
+def refused(folder: Path, **arguments: object) -> str:
+    """Compile folder/model.onnx, which must fail; return the message."""
+    with pytest.raises(EdgelaneError) as caught:
+        compile(folder / "model.onnx", folder / "model.lane", golden=False, **arguments)
+    assert not (folder / "model.lane").exists()
+    assert not list(folder.glob(".*"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert refused(tmp_path) == f"{tmp_path / 'model.onnx'} does not exist"
+
+
+def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").mkdir()
+    assert "is not a file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is no protobuf", bytes(100), b"\x08\x08"])
+def test_not_an_onnx_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert "model.onnx is not an ONNX file, or it is damaged" in refused(tmp_path)
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    onnx.save(Case("Conv", [IMAGE, normal(6, 8, 3, 3)]).model(), tmp_path / "model.onnx")
+    whole = (tmp_path / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "model.onnx is not" in refused(tmp_path)
+
+
+def test_graph_that_reads_what_nobody_writes(tmp_path: Path) -> None:
+    model = graph_model("(float[1,2] x) => (float[1,2] y) { y = Add(x, nobody) }")
+    assert "is not a valid ONNX model" in failure(model, tmp_path)
+
+
+def test_shapes_that_do_not_fit(tmp_path: Path) -> None:
+    message = failure(Case("Conv", [IMAGE, normal(6, 7, 3, 3)]).model(), tmp_path)
+    assert (
+        message == "node the_node (Conv) is malformed: weights [6, 7, 3, 3] in 1 groups do not fit input [1, 8, 9, 9]"
+    )
+    message = failure(Case("Conv", [IMAGE, normal(6, 8, 3, 3), normal(5)]).model(), tmp_path)
+    assert message == "node the_node (Conv) is malformed: a bias of 5 values, expected 6"
+    body = "(float[1,8,9,9] x) => (float[1,8,9,9] y) { y = BatchNormalization(x, s, s, s, s) }"
+    message = failure(graph_model(body, {"s": normal(7)}), tmp_path)
+    assert message.startswith("node batchnormalization_0 (BatchNormalization) is malformed: ")
+
+
+def test_external_data_is_missing(tmp_path: Path) -> None:
+    model = Case("Conv", [IMAGE, normal(6, 8, 3, 3)]).model()
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    message = refused(tmp_path)
+    assert "weights.bin" in message
+    assert "external data" in message
+
+
+def test_too_old_an_opset(tmp_path: Path) -> None:
+    assert "uses opset 9, expected 11 to" in failure(Case("Relu", [IMAGE], opset=9).model(), tmp_path)
+
+
+def test_every_unsupported_node_is_named(tmp_path: Path) -> None:
+    body = """
+        a = Relu(x) b = NonZero(a) c = Cast<to = 1>(b)
+        d = Sin(x) e = Conv(d, w) f = Conv(x, d) g = Transpose(e) h = Cos(g)
+        y = Add(a, e)
+    """
+    model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", {"w": normal(8, 8, 1, 1)})
+    message = failure(model, tmp_path)
+    assert message.startswith("4 unsupported nodes: ")
+    for part in (
+        "nonzero_1 (NonZero): edgelane does not know this operator",
+        "sin_3 (Sin): edgelane does not know this operator",
+        "conv_5 (Conv): its weight is computed at run time, expected a constant",
+        "cos_7 (Cos): edgelane does not know this operator",
+    ):
+        assert part in message
+
+
+def test_unnamed_nodes_get_a_name(tmp_path: Path) -> None:
+    model = graph_model("(float[2] x) => (float[2] y) { y = Sin(x) }")
+    model.graph.node[0].name = ""
+    assert failure(model, tmp_path) == "1 unsupported node: Sin_0 (Sin): edgelane does not know this operator"
+
+
+def test_operator_of_another_domain(tmp_path: Path) -> None:
+    model = graph_model("(float[2] x) => (float[n] y) { y = com.microsoft.BiasGelu(x, x) }", microsoft=True)
+    assert "(com.microsoft.BiasGelu): edgelane does not know this operator" in failure(model, tmp_path)
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+REASONS = {
+    "Conv 1-D": (Case("Conv", [Input((1, 8, 9)), normal(4, 8, 3)]), "rank 3, only 2-D images"),
+    "MaxPool indices": (Case("MaxPool", [IMAGE], {"kernel_shape": [2, 2]}, outputs=2), "indices"),
+    "MatMul of activations": (Case("MatMul", [Input((2, 3)), Input((3, 4))]), "constant weights"),
+    "Gemm transA": (Case("Gemm", [Input((10, 3)), normal(10, 7)], {"transA": 1}), "transA"),
+    "Resize antialias": (
+        Case("Resize", [IMAGE, None, np.array([1, 1, 0.5, 0.5], np.float32)], {"mode": "linear", "antialias": 1}, 18),
+        "antialias",
+    ),
+    "Resize channels": (Case("Resize", [IMAGE, None, np.array([1, 2, 1, 1], np.float32)]), "height and width"),
+    "Slice backwards": (Case("Slice", [IMAGE, ints(5), ints(0), ints(2), ints(-1)]), "positive steps"),
+    "Gather anywhere": (Case("Gather", [IMAGE, ints(3, 1)], {"axis": 1}), "evenly spaced"),
+    "Pad wrap": (Case("Pad", [IMAGE, ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "wrap"}, 19), "mode 'wrap'"),
+    "Expand": (Case("Expand", [Input((1, 3)), ints(4, 3)]), "copy elements"),
+    "Cast": (Case("Cast", [IMAGE], {"to": TensorProto.INT32}), "from float32 to int32"),
+    "PRelu everywhere": (Case("PRelu", [IMAGE, normal(8, 9, 9)]), "one per channel"),
+    "BatchNormalization training": (
+        Case("BatchNormalization", [IMAGE, *[normal(8)] * 4], {"training_mode": 1}, outputs=3),
+        "training mode",
+    ),
+    "QuantizeLinear per channel": (
+        Case("QuantizeLinear", [IMAGE, np.ones(8, np.float32), np.zeros(8, np.int8)], {"axis": 1}),
+        "8 scales",
+    ),
+    "rank 7": (Case("Reshape", [Input((2, 2)), ints(1, 1, 1, 1, 1, 2, 2)]), "rank 7"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_reason(name: str, tmp_path: Path) -> None:
+    case, reason = REASONS[name]
+    model = case.model()
+    message = failure(model, tmp_path)
+    assert f"the_node ({case.op}): " in message
+    assert reason in message
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_float_types(dtype: int, tmp_path: Path) -> None:
+    message = failure(Case("Relu", [Input((2, 3), dtype=dtype)]).model(), tmp_path)
+    assert "expected float32" in message
+
+
+def test_uint8_output(tmp_path: Path) -> None:
+    case = Case("QuantizeLinear", [IMAGE, np.float32(0.1), np.uint8(128)])
+    model = case.model()
+    assert "(output): it is uint8, expected float32 or int8" in failure(model, tmp_path)
+
+
+def test_constant_output(tmp_path: Path) -> None:
+    model = graph_model("(float[2] x) => (float[2] y, float[2] z) { y = Relu(x) z = Neg(w) }", {"w": normal(2)})
+    assert "z (output): it is a constant" in failure(model, tmp_path)
+
+
+def dynamic(*dims: int | str) -> onnx.ModelProto:
+    return graph_model(f"(float[{','.join(map(str, dims))}] x) => (float[a,b,c,d] y) {{ y = Relu(x) }}")
+
+
+def test_dynamic_dimensions_are_named(tmp_path: Path) -> None:
+    message = failure(dynamic("batch", 3, "height", "width"), tmp_path)
+    assert message == "dynamic dimensions x[2] (height), x[3] (width): give their sizes in input_shapes"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ({"x": (1, 4, 5, 5)}, "which [1, 4, 5, 5] does not fit"),
+        ({"x": (1, 3, 5)}, "which [1, 3, 5] does not fit"),
+        ({"x": (0, 3, 5, 5)}, "at least 1"),
+        ({"image": (1, 3, 5, 5)}, "no input 'image'; its inputs are x"),
+    ],
+)
+def test_wrong_input_shapes(shapes: dict[str, tuple[int, ...]], expected: str, tmp_path: Path) -> None:
+    assert expected in failure(dynamic("batch", 3, "height", "width"), tmp_path, input_shapes=shapes)
+
+
+def test_target_in_a_place_that_is_no_folder(tmp_path: Path) -> None:
+    onnx.save(Case("Relu", [IMAGE]).model(), tmp_path / "model.onnx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgelaneError, match="cannot write"):
+        compile(tmp_path / "model.onnx", tmp_path / "file" / "model.lane", golden=False)
+
+
+def test_an_existing_target_survives_a_failure(tmp_path: Path) -> None:
+    onnx.save(graph_model("(float[2] x) => (float[2] y) { y = Sin(x) }"), tmp_path / "model.onnx")
+    (tmp_path / "model.lane").write_bytes(b"old")
+    with pytest.raises(EdgelaneError):
+        compile(tmp_path / "model.onnx", tmp_path / "model.lane")
+    assert (tmp_path / "model.lane").read_bytes() == b"old"
+
+
+def test_metadata_that_is_not_json(tmp_path: Path) -> None:
+    model = Case("Relu", [IMAGE]).model()
+    helper.set_model_props(model, {"edgelane.classes": "[oops"})
+    assert "edgelane.classes is not JSON" in failure(model, tmp_path)
+
+
+def test_onnx_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in list(sys.modules):
+        if name.startswith(("edgelane.export.compiler.onnx_import", "edgelane.export.compiler.qlinear")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("edgelane.export.compiler.onnx_import", raising=False)
+    assert "pip install 'edgelane[export]'" in refused(tmp_path)
+
+
+def test_scale_that_is_not_positive(tmp_path: Path) -> None:
+    case = Case("QuantizeLinear", [IMAGE, np.float32(0), np.int8(0)])
+    assert "its scale is not positive and finite" in failure(case.model(), tmp_path)
+
+
+def test_weights_with_another_type(tmp_path: Path) -> None:
+    model = graph_model("(float[1,2] x) => (float[1,2] y) { y = Add(x, w) }", {"w": np.ones(2, np.float64)})
+    message = failure(model, tmp_path)
+    assert message == "node add_0 (Add) is malformed: B has inconsistent type tensor(double)"

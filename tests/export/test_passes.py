@@ -1,0 +1,227 @@
+"""Fusion: which steps are left of an exported graph, and that the values stay the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_cases import Array, assert_same_as_onnxruntime, graph_model, normal, ops, positive
+
+from edgelane.export.compiler import lane_file
+
+TOLERANCE = 3e-6  # folded weights are rounded once more than ONNX Runtime's
+SHAPE = (1, 8, 9, 9)
+ACTIVATIONS = {number: name for name, number in lane_file.ACTIVATIONS.items()}
+WEIGHTS = {"w": normal(8, 8, 3, 3), "c": normal(8), "one": normal(8, 8, 1, 1), "wt": normal(8, 4, 2, 2)}
+BATCH_NORM = {"g": normal(8, seed=2), "b": normal(8, seed=3), "m": normal(8, seed=4), "v": positive(8, seed=5)}
+LINEAR = {"fc": normal(8, 5), "fb": normal(5), "t": normal(5, 8)}
+SCALARS = {
+    "zero": 0.0,
+    "one_": 1.0,
+    "three": 3.0,
+    "six": 6.0,
+    "half": 0.5,
+    "sixth": 1 / 6,
+    "root": 2**0.5,
+    "minus": -1.0,
+}
+INTS = {
+    "shuffled": [1, 2, 4, 9, 9],
+    "image": [1, 8, 9, 9],
+    "flat": [1, 648],
+    "pads": [0, 0, 1, 1, 0, 0, 1, 1],
+    "channel_pads": [0, 1, 1, 1, 0, 0, 1, 1],
+}
+CONSTANTS: dict[str, Array] = {
+    **WEIGHTS,
+    **BATCH_NORM,
+    **LINEAR,
+    **{name: np.array(value, np.float32) for name, value in SCALARS.items()},
+    **{name: np.array(value, np.int64) for name, value in INTS.items()},
+}
+PADDED = "kernel_shape = [3, 3], pads = [1, 1, 1, 1]"
+CASES = {
+    "conv bn relu": (
+        f"h = Conv<{PADDED}>(x, w, c) k = BatchNormalization(h, g, b, m, v) y = Relu(k)",
+        ["conv2d+relu"],
+    ),
+    "conv without bias, bn": ("h = Conv(x, w) y = BatchNormalization(h, g, b, m, v)", ["conv2d"]),
+    "transposed conv bn": (
+        "h = ConvTranspose<group = 2>(x, wt) y = BatchNormalization(h, g, b, m, v)",
+        ["conv_transpose2d"],
+    ),
+    "bn relu conv": ("h = BatchNormalization(x, g, b, m, v) k = Relu(h) y = Conv(k, w)", ["affine+relu", "conv2d"]),
+    "two bns": (
+        "h = BatchNormalization(x, g, b, m, v) y = BatchNormalization(h, g, b, m, v)",
+        ["affine"],
+    ),
+    "conv scale shift": ("h = Conv(x, w, c) k = Mul(h, half) y = Add(three, k)", ["conv2d"]),
+    "conv whose output is read twice": (
+        f"h = Conv<{PADDED}>(x, w) k = BatchNormalization(h, g, b, m, v) y = Mul(h, k)",
+        ["conv2d", "affine", "binary"],
+    ),
+    "conv clip": ("h = Conv(x, w) y = Clip(h, zero, six)", ["conv2d+clip"]),
+    "relu as max": ("h = Conv(x, w) y = Max(h, zero)", ["conv2d+relu"]),
+    "relu6 as max and min": ("h = Max(x, zero) y = Min(h, six)", ["unary+clip"]),
+    "relu then clip": ("h = Relu(x) y = Clip(h, zero, six)", ["unary+clip"]),
+    "clip then relu": ("h = Clip(x, minus, six) y = Relu(h)", ["unary+clip"]),
+    "residual": (f"h = Conv<{PADDED}>(x, w, c) k = Add(h, x) y = Relu(k)", ["conv2d+relu"]),
+    "residual swapped": (f"h = Conv<{PADDED}>(x, w) y = Add(x, h)", ["conv2d"]),
+    "residual after an activation": (
+        f"h = Conv<{PADDED}>(x, w) k = Relu(h) y = Add(k, x)",
+        ["conv2d+relu", "binary"],
+    ),
+    "projection": (
+        f"s = Conv(x, one) h = Conv<{PADDED}>(x, w) k = Relu(h) l = Conv<{PADDED}>(k, w) m2 = Add(l, s) y = Relu(m2)",
+        ["conv2d", "conv2d+relu", "conv2d+relu"],
+    ),
+    "sum with itself": (f"h = Conv<{PADDED}>(x, w) y = Add(h, h)", ["conv2d", "binary"]),
+    "broadcast is no residual": (
+        f"p = GlobalAveragePool(x) h = Conv<{PADDED}>(x, w) y = Add(h, p)",
+        ["global_average_pool", "conv2d", "binary"],
+    ),
+    "hard sigmoid": ("h = Add(x, three) k = Clip(h, zero, six) y = Div(k, six)", ["unary+hard_sigmoid"]),
+    "hard sigmoid in one": ("h = Mul(x, sixth) k = Add(h, half) y = Clip(k, zero, one_)", ["unary+hard_sigmoid"]),
+    "hard swish": (
+        "h = Add(x, three) k = Clip(h, zero, six) l = Mul(x, k) y = Div(l, six)",
+        ["unary+hard_swish"],
+    ),
+    "hard swish, gate first": (
+        "h = Add(x, three) k = Clip(h, zero, six) l = Div(k, six) y = Mul(l, x)",
+        ["unary+hard_swish"],
+    ),
+    "hard swish, input first": (
+        "h = Add(x, three) k = Clip(h, zero, six) l = Mul(x, sixth) y = Mul(l, k)",
+        ["unary+hard_swish"],
+    ),
+    "hard swish by hard sigmoid": (
+        "h = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x) y = Mul(x, h)",
+        ["unary+hard_swish"],
+    ),
+    "another gate": ("h = HardSigmoid<alpha = 0.2, beta = 0.5>(x) y = Mul(x, h)", ["unary+hard_sigmoid", "binary"]),
+    "conv silu": ("c2 = Conv(x, w) h = Sigmoid(c2) y = Mul(c2, h)", ["conv2d+silu"]),
+    "gate of another value": (
+        "p = GlobalAveragePool(x) h = Sigmoid(p) y = Mul(x, h)",
+        ["global_average_pool", "unary+sigmoid", "binary"],
+    ),
+    "gelu, half last": (
+        "h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(x, l) y = Mul(n, half)",
+        ["unary+gelu"],
+    ),
+    "gelu, half first": (
+        "h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(x, half) y = Mul(n, l)",
+        ["unary+gelu"],
+    ),
+    "gelu, half inside": (
+        "h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(half, l) y = Mul(x, n)",
+        ["unary+gelu"],
+    ),
+    "mish": ("h = Softplus(x) k = Tanh(h) y = Mul(x, k)", ["unary+mish"]),
+    "channel shuffle": (
+        "h = Reshape(x, shuffled) k = Transpose<perm = [0, 2, 1, 3, 4]>(h) y = Reshape(k, image)",
+        ["channel_shuffle"],
+    ),
+    "transposes that cancel": (
+        "h = Transpose<perm = [0, 2, 3, 1]>(x) k = Relu(h) l = Transpose<perm = [0, 2, 3, 1]>(x) "
+        "n = Transpose<perm = [0, 3, 1, 2]>(l) o = Transpose<perm = [0, 3, 1, 2]>(k) y = Add(n, o)",
+        ["transpose", "unary+relu", "transpose", "binary"],
+    ),
+    "reshapes in a row": ("h = Flatten(x) k = Reshape(h, shuffled) y = Reshape(k, flat)", ["reshape"]),
+    "nothing at all": (
+        "h = Identity(x) k = Dropout(h) l = Flatten(k) n = Reshape(l, image) y = Relu(n)",
+        ["unary+relu"],
+    ),
+    "pad and conv": ("h = Pad(x, pads) y = Conv(h, w)", ["conv2d"]),
+    "pad and padded conv": (f"h = Pad(x, pads) y = Conv<{PADDED}>(h, w)", ["conv2d"]),
+    "pad and average pool": ("h = Pad(x, pads) y = AveragePool<kernel_shape = [3, 3]>(h)", ["average_pool2d"]),
+    "pad with ones and conv": ("h = Pad(x, pads, one_) y = Conv(h, w)", ["pad", "conv2d"]),
+    "dead code": ("h = Exp(x) k = Neg(h) y = Relu(x)", ["unary+relu"]),
+    "mean, flatten, linear": (
+        "h = ReduceMean<axes = [2, 3], keepdims = 0>(x) k = MatMul(h, fc) l = Add(k, fb) y = Relu(l)",
+        ["global_average_pool", "reshape", "linear+relu"],
+    ),
+    "linear bn": (
+        "h = GlobalAveragePool(x) k = Flatten(h) l = Gemm(k, g2) y = BatchNormalization(l, g, b, m, v)",
+        ["global_average_pool", "reshape", "linear"],
+    ),
+    "linear rank 3, bias": (
+        "h = Reshape(x, rows) k = MatMul(h, fc) y = Add(fb, k)",
+        ["reshape", "linear"],
+    ),
+}
+CONSTANTS["g2"] = normal(8, 8)
+CONSTANTS["rows"] = np.array([1, 81, 8], np.int64)
+RANK = {
+    "channel shuffle": 4,
+    "reshapes in a row": 2,
+    "mean, flatten, linear": 2,
+    "linear bn": 2,
+    "linear rank 3, bias": 3,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fusion(name: str, tmp_path: Path) -> None:
+    body, expected = CASES[name]
+    words = set(re.findall(r"\w+", body))
+    used = {key: value for key, value in CONSTANTS.items() if key in words}
+    dims = ",".join(["n"] * RANK.get(name, 4))
+    model = graph_model(f"(float[1,8,9,9] x) => (float[{dims}] y) {{ {body} }}", used)
+    content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE, seed=9) * 3}, tmp_path, TOLERANCE)
+    found = [ACTIVATIONS[int(step.attributes.get("activation", [0])[0])] for step in content.steps]
+    assert [op if kind == "none" else f"{op}+{kind}" for op, kind in zip(ops(content), found, strict=True)] == expected
+
+
+def test_fused_pads_and_residual_stand_in_the_file(tmp_path: Path) -> None:
+    model = graph_model(
+        "(float[1,8,9,9] x) => (float[1,8,9,9] y) { p = Pad(x, pads) h = Conv(p, w) y = Add(x, h) }",
+        {"pads": CONSTANTS["pads"], "w": CONSTANTS["w"]},
+    )
+    content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, TOLERANCE)
+    (step,) = content.steps
+    assert step.attributes["pads"] == [1, 1, 1, 1]
+    assert step.inputs[0] == step.inputs[3]
+    assert step.inputs[2] is None
+
+
+def test_weights_shared_by_two_layers(tmp_path: Path) -> None:
+    """Folding BatchNorm into one of them leaves the other alone."""
+    body = f"h = Conv<{PADDED}>(x, w) k = BatchNormalization(h, g, b, m, v) y = Conv<{PADDED}>(k, w)"
+    constants = {**BATCH_NORM, "w": CONSTANTS["w"]}
+    model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", constants)
+    content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, TOLERANCE)
+    assert ops(content) == ["conv2d", "conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("body", "outputs", "expected"),
+    [
+        ("y = Identity(x) z = Relu(x)", "y, float[1,8,9,9] z", ["reshape", "unary"]),
+        ("y = Relu(x) z = Identity(y)", "y, float[1,8,9,9] z", ["unary", "reshape"]),
+        ("h = Relu(x) y = Neg(h) z = Identity(h)", "y, float[1,8,9,9] z", ["unary", "unary"]),
+    ],
+    ids=["input", "two names", "inner value"],
+)
+def test_outputs_that_are_also_something_else(body: str, outputs: str, expected: list[str], tmp_path: Path) -> None:
+    model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] {outputs}) {{ {body} }}")
+    content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, 0.0)
+    assert sorted(ops(content)) == sorted(expected)
+    assert [t.name for t in content.tensors if t.kind == lane_file.OUTPUT] == ["y", "z"]
+
+
+def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
+    """What tracing exporters leave of x.view(x.size(0), -1), interpolate(scale_factor=2) and friends."""
+    body = """
+        s = Shape(x) zero = Constant<value = int64 {0}>() n = Gather(s, zero)
+        axes = Constant<value = int64[1] {0}>() n1 = Unsqueeze(n, axes)
+        rest = Constant<value = int64[1] {-1}>() target = Concat<axis = 0>(n1, rest)
+        two = Constant<value = int64[1] {2}>() four = Constant<value = int64[1] {4}>() hw = Slice(s, two, four)
+        factor = Constant<value = int64[2] {2, 2}>() big = Mul(hw, factor) front = Slice(s, axes, two)
+        sizes = Concat<axis = 0>(front, big) r = Resize<mode = "linear">(x, , , sizes)
+        y = Reshape(r, target)
+    """
+    model = graph_model(f"(float[1,8,9,9] x) => (float[a,b] y) {{ {body} }}")
+    content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, TOLERANCE)
+    assert ops(content) == ["resize", "reshape"]

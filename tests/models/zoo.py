@@ -1,0 +1,130 @@
+"""torchvision models with random weights and sane activations, exported to ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a model is built and exported. `hidden` narrows the 4096-wide classifiers that make files of 200 MB and more."""
+
+    size: int = 64
+    dynamo: bool = False
+    classes: int = 10
+    hidden: int | None = None
+
+
+class Logits(torch.nn.Module):
+    """Takes the one output that matters out of the dictionary that segmentation models return."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.model(x)["out"]
+        return result
+
+
+def build(name: str, entry: Entry) -> torch.nn.Module:
+    """Build a torchvision model in evaluation mode."""
+    torch.manual_seed(0)
+    if hasattr(torchvision.models.segmentation, name):
+        function = getattr(torchvision.models.segmentation, name)
+        model: torch.nn.Module = Logits(function(weights=None, weights_backbone=None, num_classes=entry.classes))
+    else:
+        extra = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model = getattr(torchvision.models, name)(num_classes=entry.classes, **extra)
+    if entry.hidden is not None:
+        narrow(model, entry.hidden)
+    settle(model, entry.size)
+    return model.eval()
+
+
+def narrow(model: torch.nn.Module, hidden: int) -> None:
+    """Replace the hidden layers of a classifier by ones of `hidden` units."""
+    layers = model.classifier
+    positions = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Linear)]
+    width = layers[positions[0]].in_features
+    for position in positions:
+        last = position == positions[-1]
+        units = layers[position].out_features if last else hidden
+        layers[position] = torch.nn.Linear(width, units)
+        width = units
+
+
+def settle(model: torch.nn.Module, size: int) -> None:
+    """Give BatchNorm the statistics of random images, then disturb them and the affine parameters at random.
+
+    Activations keep their magnitude however deep the network is, so that an error anywhere shows in the output.
+    """
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if norms:
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()
+        with torch.no_grad():
+            model(torch.randn(4, 3, size, size))
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.7, 1.3)
+        torch.nn.init.uniform_(norm.bias, -0.3, 0.3)
+        deviation = norm.running_var.sqrt()
+        norm.running_mean += deviation * torch.empty_like(deviation).uniform_(-0.2, 0.2)
+        norm.running_var *= torch.empty_like(deviation).uniform_(0.7, 1.4)
+
+
+def export(name: str, entry: Entry, path: Path) -> None:
+    """Write the model to `path` with the torch exporter that the entry asks for."""
+    model = build(name, entry)
+    example = torch.randn(1, 3, entry.size, entry.size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if entry.dynamo:
+            torch.onnx.export(
+                model, (example,), path, input_names=["x"], output_names=["y"], dynamo=True, verbose=False
+            )
+        else:
+            torch.onnx.export(model, (example,), path, input_names=["x"], output_names=["y"], dynamo=False)
+
+
+def images(count: int, size: int, seed: int = 1) -> list[Array]:
+    """Return random inputs of shape [1, 3, size, size]."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return [generator.standard_normal((1, 3, size, size), dtype=np.float32) for _ in range(count)]
+
+
+def quantize(source: Path, target: Path, size: int, unsigned: bool) -> None:
+    """Quantise a model with ONNX Runtime's own tool: Q/DQ, per-channel weights, random calibration images."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(images(4, size, seed=2))
+
+        def get_next(self) -> dict[str, Array] | None:
+            image = next(self.left, None)
+            return None if image is None else {"x": image}
+
+    logging.getLogger().setLevel(logging.ERROR)
+    quantize_static(
+        source,
+        target,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8 if unsigned else QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": not unsigned, "WeightSymmetric": True},
+    )
