@@ -9,8 +9,8 @@
 
 namespace edgelane {
 
-// Calls f(index in a plane of a, index in a plane of b, elements): once for the whole map where both have the same pitch (the gaps
-// between rows are then written too, and filled afterwards with the border), else once for each row.
+// Calls f(index in a plane of a, index in a plane of b, elements): once for the whole map where both have the same pitch (the
+// gaps between rows are then written too, and filled afterwards with the border), else once for each row.
 template <class F>
 void for_rows(const PlanarLayout& a, const PlanarLayout& b, const F& f) {
   if (a.pitch == b.pitch) return f(a.origin, b.origin, b.strip_length());
@@ -33,16 +33,17 @@ void for_same_shape(const KernelArgs& args, const TensorDesc& input, const Tenso
   }
   constexpr int kWidth = 4 / sizeof(T);  // elements of T in a plane element
   const int groups = output.layout.groups(output.int8());
-  parallel_ranges(*args.pool, static_cast<int64_t>(output.layout.batch) * groups, output.layout.plane, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T* from = x + i * input.layout.plane * kWidth;
-      T* to = y + i * output.layout.plane * kWidth;
-      for_rows(input.layout, output.layout,
-               [&](int64_t a, int64_t b, int64_t n) { f(from + a * kWidth, to + b * kWidth, n * kWidth); });
-      if (output.int8() && i % groups == groups - 1) fill_channel_padding(to, output.layout, border_word(output));
-      fill_border(to, output.layout, border_word(output));
-    }
-  });
+  parallel_ranges(*args.pool, static_cast<int64_t>(output.layout.batch) * groups, output.layout.plane,
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t i = begin; i < end; ++i) {
+                      const T* from = x + i * input.layout.plane * kWidth;
+                      T* to = y + i * output.layout.plane * kWidth;
+                      for_rows(input.layout, output.layout,
+                               [&](int64_t a, int64_t b, int64_t n) { f(from + a * kWidth, to + b * kWidth, n * kWidth); });
+                      if (output.int8() && i % groups == groups - 1) fill_channel_padding(to, output.layout, border_word(output));
+                      fill_border(to, output.layout, border_word(output));
+                    }
+                  });
 }
 
 }  // namespace edgelane

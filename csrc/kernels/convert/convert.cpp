@@ -35,22 +35,23 @@ void run_quantize(const TensorDesc& input, const TensorDesc& output, const Conve
   }
   const PlanarLayout &in = input.layout, &out = output.layout;
   const int groups = out.groups(true);
-  parallel_ranges(*args.pool, static_cast<int64_t>(out.batch) * groups, out.plane * kChannelGroup, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int group = static_cast<int>(i % groups), last = out.channels - 1;
-      uint32_t* plane = static_cast<uint32_t*>(args.output) + i * out.plane;
-      const float* planes[kChannelGroup];
-      for (int k = 0; k < kChannelGroup; ++k) {  // lanes behind the last channel become the zero point afterwards
-        planes[k] = x + (i / groups * in.channels + std::min(group * kChannelGroup + k, last)) * in.plane;
-      }
-      for_rows(in, out, [&](int64_t from, int64_t to, int64_t n) {
-        const float* const row[4] = {planes[0] + from, planes[1] + from, planes[2] + from, planes[3] + from};
-        rows.quantize_quads(row, plane + to, n, q.scale, q.zero_point);
-      });
-      if (group == groups - 1) fill_channel_padding(plane, out, border_word(output));
-      fill_border(plane, out, border_word(output));
-    }
-  });
+  parallel_ranges(*args.pool, static_cast<int64_t>(out.batch) * groups, out.plane * kChannelGroup,
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t i = begin; i < end; ++i) {
+                      const int group = static_cast<int>(i % groups), last = out.channels - 1;
+                      uint32_t* plane = static_cast<uint32_t*>(args.output) + i * out.plane;
+                      const float* planes[kChannelGroup];
+                      for (int k = 0; k < kChannelGroup; ++k) {  // lanes behind the last channel become the zero point afterwards
+                        planes[k] = x + (i / groups * in.channels + std::min(group * kChannelGroup + k, last)) * in.plane;
+                      }
+                      for_rows(in, out, [&](int64_t from, int64_t to, int64_t n) {
+                        const float* const row[4] = {planes[0] + from, planes[1] + from, planes[2] + from, planes[3] + from};
+                        rows.quantize_quads(row, plane + to, n, q.scale, q.zero_point);
+                      });
+                      if (group == groups - 1) fill_channel_padding(plane, out, border_word(output));
+                      fill_border(plane, out, border_word(output));
+                    }
+                  });
 }
 
 void run_dequantize(const TensorDesc& input, const TensorDesc& output, const ConvertRows& rows, const KernelArgs& args) noexcept {
@@ -80,7 +81,8 @@ void run_dequantize(const TensorDesc& input, const TensorDesc& output, const Con
 
 }  // namespace
 
-std::unique_ptr<PreparedKernel> prepare_quantize(const TensorDesc& input, const TensorDesc& output, const KernelOptions& options) {
+std::unique_ptr<PreparedKernel> prepare_quantize(const TensorDesc& input, const TensorDesc& output,
+                                                 const KernelOptions& options) {
   check_conversion("quantize", input, DType::float32, output, DType::int8);
   const KernelEntry& entry = select_kernel("convert", "quantize_f32", options);
   return make_kernel(entry, 0, [input, output, rows = EDGELANE_FOR_ISA(entry.isa, convert_rows)](const KernelArgs& args) {

@@ -1,4 +1,4 @@
-// Bodies of ConvertRows over a vector type V; included by rows_<isa>.cpp after vec_<isa>.hpp.
+// Bodies of ConvertRows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
 #include "kernels/convert/rows.hpp"
 #include "kernels/simd/loops.hpp"
 #include "kernels/simd/quantize.hpp"

@@ -1,6 +1,5 @@
-#include "kernels/simd/vec_avx2.hpp"
-
 #include "kernels/convert/rows.inl"
+#include "kernels/simd/vec_avx2.hpp"
 
 namespace edgelane::avx2 {
 

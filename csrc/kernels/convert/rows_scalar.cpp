@@ -1,6 +1,5 @@
-#include "kernels/simd/vec_scalar.hpp"
-
 #include "kernels/convert/rows.inl"
+#include "kernels/simd/vec_scalar.hpp"
 
 namespace edgelane::scalar {
 

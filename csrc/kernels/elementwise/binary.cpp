@@ -27,7 +27,8 @@ void check_binary(const BinaryProblem& p) {
     }
     return true;
   };
-  check(fits(p.a) && fits(p.b), "binary", shape_text(p.a) + " and " + shape_text(p.b) + " do not broadcast to " + shape_text(p.output));
+  check(fits(p.a) && fits(p.b), "binary",
+        shape_text(p.a) + " and " + shape_text(p.b) + " do not broadcast to " + shape_text(p.output));
   if (p.output.int8()) {
     check(p.function == BinaryFunction::add || p.function == BinaryFunction::mul, "binary", "only add and mul take int8");
   } else {
@@ -108,7 +109,8 @@ class FloatBroadcast {
         } else {
           run_row(args, at.y, at.a, at.b, axes_.back().size);
         }
-        if (planar) fill_border(static_cast<float*>(args.output) + item * problem_.output.layout.plane, problem_.output.layout, 0);
+        if (planar)
+          fill_border(static_cast<float*>(args.output) + item * problem_.output.layout.plane, problem_.output.layout, 0);
       }
     });
   }
@@ -201,8 +203,8 @@ void run_binary_s8(const BinaryProblem& p, const ElementwiseRows& rows, const Ke
           const int64_t offset = (static_cast<int64_t>(batch) * groups + group) * in.plane + in.index(y, 0);
           return QuadOperand{side.data + offset * 4, side.beside == Beside::per_channel, q.scale, q.zero_point};
         };
-        rows.binary_s8(p.function, operand(sides[0]), operand(sides[1]), out.scale, out.zero_point, plane + layout.index(row, 0) * 4,
-                       4 * (strip ? layout.strip_length() : layout.width), p.activation);
+        rows.binary_s8(p.function, operand(sides[0]), operand(sides[1]), out.scale, out.zero_point,
+                       plane + layout.index(row, 0) * 4, 4 * (strip ? layout.strip_length() : layout.width), p.activation);
       }
       if (group == groups - 1) fill_channel_padding(plane, layout, border_word(p.output));
       fill_border(plane, layout, border_word(p.output));
@@ -256,11 +258,13 @@ std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, con
   }
   if (beside(problem.a, problem.output) == Beside::other || beside(problem.b, problem.output) == Beside::other) {
     const KernelEntry& entry = select_kernel("elementwise", "broadcast_s8", options);
-    return make_kernel(entry, 0, [problem](const KernelArgs& args) { run_broadcast_s8(problem, scalar::elementwise_rows, args); });
+    return make_kernel(entry, 0,
+                       [problem](const KernelArgs& args) { run_broadcast_s8(problem, scalar::elementwise_rows, args); });
   }
   const KernelEntry& entry = select_kernel("elementwise", "binary_s8", options);
-  return make_kernel(entry, 0,
-                     [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) { run_binary_s8(problem, *rows, args); });
+  return make_kernel(entry, 0, [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+    run_binary_s8(problem, *rows, args);
+  });
 }
 
 }  // namespace edgelane

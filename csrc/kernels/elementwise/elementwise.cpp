@@ -21,15 +21,16 @@ void for_channels(const KernelArgs& args, const TensorDesc& input, const TensorD
   float* y = static_cast<float*>(args.output);
   const int channels = output.dims[1];
   if (output.planar()) {
-    parallel_ranges(*args.pool, static_cast<int64_t>(output.dims[0]) * channels, output.layout.plane, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float* from = x + i * input.layout.plane;
-        float* to = y + i * output.layout.plane;
-        for_rows(input.layout, output.layout,
-                 [&](int64_t a, int64_t b, int64_t n) { f(from + a, to + b, n, static_cast<int>(i % channels), false); });
-        fill_border(to, output.layout, 0);
-      }
-    });
+    parallel_ranges(
+        *args.pool, static_cast<int64_t>(output.dims[0]) * channels, output.layout.plane, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const float* from = x + i * input.layout.plane;
+            float* to = y + i * output.layout.plane;
+            for_rows(input.layout, output.layout,
+                     [&](int64_t a, int64_t b, int64_t n) { f(from + a, to + b, n, static_cast<int>(i % channels), false); });
+            fill_border(to, output.layout, 0);
+          }
+        });
     return;
   }
   int64_t inner = 1;

@@ -5,12 +5,10 @@
 
 #include "core/span.hpp"
 #include "formats/tensor.hpp"
+#include "kernels/elementwise/binary_function.hpp"
 #include "kernels/kernel.hpp"
 
 namespace edgelane {
-
-enum class BinaryFunction : uint8_t { add = 0, sub, mul, div, max, min, pow };
-constexpr int kBinaryFunctions = 7;
 
 struct UnaryProblem {
   TensorDesc input, output;  // equal shapes; int8 → int8 goes through a 256-entry table

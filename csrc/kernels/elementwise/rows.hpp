@@ -5,10 +5,9 @@
 #include <cstdint>
 
 #include "formats/activation.hpp"
+#include "kernels/elementwise/binary_function.hpp"
 
 namespace edgelane {
-
-enum class BinaryFunction : uint8_t;
 
 // One side of a binary operation: n elements, or one (int8: one quad) that serves for all.
 struct FloatOperand {
@@ -30,8 +29,8 @@ struct ElementwiseRows {
   void (*prelu)(const float* x, const float* slope, bool per_element, float* y, int64_t n);
   void (*binary)(BinaryFunction function, FloatOperand a, FloatOperand b, float* y, int64_t n, const Activation& activation);
   // n bytes; add or mul
-  void (*binary_s8)(BinaryFunction function, const QuadOperand& a, const QuadOperand& b, float scale, int32_t zero_point, uint8_t* y,
-                    int64_t n, const Activation& activation);
+  void (*binary_s8)(BinaryFunction function, const QuadOperand& a, const QuadOperand& b, float scale, int32_t zero_point,
+                    uint8_t* y, int64_t n, const Activation& activation);
 };
 
 namespace scalar {

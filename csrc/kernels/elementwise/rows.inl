@@ -1,7 +1,6 @@
-// Bodies of ElementwiseRows over a vector type V; included by rows_<isa>.cpp after vec_<isa>.hpp.
+// Bodies of ElementwiseRows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
 #include <cmath>
 
-#include "kernels/elementwise/elementwise.hpp"
 #include "kernels/elementwise/rows.hpp"
 #include "kernels/simd/activation.hpp"
 #include "kernels/simd/loops.hpp"
@@ -30,7 +29,8 @@ EDGELANE_INLINE void with_activation(float* y, int64_t n, const Activation& acti
 }
 
 template <class V>
-void affine(const float* x, const float* scale, const float* shift, bool per_element, float* y, int64_t n, const Activation& activation) {
+void affine(const float* x, const float* scale, const float* shift, bool per_element, float* y, int64_t n,
+            const Activation& activation) {
   with_activation<V>(y, n, activation, [=](int64_t first, int64_t end) {
     const V s = V::broadcast(*scale), t = V::broadcast(*shift);
     for_vectors<V>(end - first, [=](int64_t i, int lanes) {
@@ -132,7 +132,8 @@ EDGELANE_INLINE V exact_activation(V v, const Activation& a) {
 template <class V>
 EDGELANE_INLINE V load_quads(const QuadOperand& o, const VectorQuant<V>& q, int64_t i, int lanes) {
   using Int = typename V::Int;
-  if (!o.repeated) return dequantize_lanes<V>(lanes == V::width ? Int::load_u8(o.data + i) : Int::load_u8_first(o.data + i, lanes), q);
+  if (!o.repeated)
+    return dequantize_lanes<V>(lanes == V::width ? Int::load_u8(o.data + i) : Int::load_u8_first(o.data + i, lanes), q);
   uint8_t bytes[V::width];
   for (int k = 0; k < V::width; ++k) bytes[k] = o.data[k % 4];
   return dequantize_lanes<V>(Int::load_u8(bytes), q);
@@ -153,9 +154,8 @@ void binary_run_s8(const QuadOperand& a, const QuadOperand& b, float scale, int3
     const V vb = load_quads<V>(b, qb, 0, V::width);
     for_vectors<V>(n, [&](int64_t i, int lanes) { write(load_quads<V>(a, qa, i, lanes), vb, i, lanes); });
   } else {
-    for_vectors<V>(n, [&](int64_t i, int lanes) {
-      write(load_quads<V>(a, qa, i, lanes), load_quads<V>(b, qb, i, lanes), i, lanes);
-    });
+    for_vectors<V>(
+        n, [&](int64_t i, int lanes) { write(load_quads<V>(a, qa, i, lanes), load_quads<V>(b, qb, i, lanes), i, lanes); });
   }
 }
 

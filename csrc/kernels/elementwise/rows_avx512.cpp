@@ -1,6 +1,5 @@
-#include "kernels/simd/vec_avx512.hpp"
-
 #include "kernels/elementwise/rows.inl"
+#include "kernels/simd/vec_avx512.hpp"
 
 namespace edgelane::avx512 {
 

@@ -118,7 +118,8 @@ class PlanarGather {
   }
 
   // The plane of words `group` of an input, to a plane of the output.
-  void write_plane(const void* const* inputs, int source, int n, int group, uint32_t* plane, const std::vector<uint8_t>& table) const {
+  void write_plane(const void* const* inputs, int source, int n, int group, uint32_t* plane,
+                   const std::vector<uint8_t>& table) const {
     const PlanarLayout& out = output_.layout;
     if (batch_[n] < 0 || group < 0) {
       std::fill(plane + out.origin, plane + out.index(out.height, 0), fill_);
@@ -178,8 +179,8 @@ class PlanarGather {
 
   void write_lane(const void* const* inputs, const Channel& lane, int n, int k, uint32_t* plane) const {
     const PlanarLayout &out = output_.layout, &in = inputs_[lane.source].layout;
-    const uint8_t* from =
-        reinterpret_cast<const uint8_t*>(input_plane(inputs, lane.source, n, lane.channel / kChannelGroup)) + lane.channel % kChannelGroup;
+    const uint8_t* from = reinterpret_cast<const uint8_t*>(input_plane(inputs, lane.source, n, lane.channel / kChannelGroup)) +
+                          lane.channel % kChannelGroup;
     uint8_t* to = reinterpret_cast<uint8_t*>(plane + out.origin) + k;
     const uint8_t fill = static_cast<uint8_t>(fill_);
     const uint8_t* table = tables_[lane.source].empty() ? nullptr : tables_[lane.source].data();
@@ -213,7 +214,11 @@ template <class T>
 class TableGather {
  public:
   explicit TableGather(const GatherProblem& p)
-      : output_(p.output), to_(p.output), source_axis_(p.source_axis), source_(p.source), fill_(static_cast<T>(fill_bits(p.output, p.fill))) {
+      : output_(p.output),
+        to_(p.output),
+        source_axis_(p.source_axis),
+        source_(p.source),
+        fill_(static_cast<T>(fill_bits(p.output, p.fill))) {
     rank_ = std::max(output_.rank, 1);
     std::copy(output_.dims, output_.dims + kMaxRank, dims_);
     if (output_.rank == 0) dims_[0] = 1;

@@ -28,7 +28,8 @@ void check_count(const char* step, const char* what, size_t found, int rank) {
 std::unique_ptr<PreparedKernel> prepare_concat(Span<const TensorDesc> inputs, const TensorDesc& output, int axis,
                                                const KernelOptions& options) {
   constexpr const char* kStep = "concat";
-  check(!inputs.empty() && axis >= 0 && axis < output.rank, kStep, "no inputs, or axis " + std::to_string(axis) + " out of range");
+  check(!inputs.empty() && axis >= 0 && axis < output.rank, kStep,
+        "no inputs, or axis " + std::to_string(axis) + " out of range");
   GatherProblem p = GatherProblem::identity(inputs[0], output);
   p.inputs.assign(inputs.begin(), inputs.end());
   p.source_axis = axis;
@@ -37,7 +38,8 @@ std::unique_ptr<PreparedKernel> prepare_concat(Span<const TensorDesc> inputs, co
     check(inputs[k].rank == output.rank && inputs[k].dtype == output.dtype, kStep,
           "rank or dtype differ: " + shape_text(inputs[k]) + " and " + shape_text(output));
     for (int a = 0; a < output.rank; ++a) {
-      check(a == axis || inputs[k].dims[a] == output.dims[a], kStep, "shapes differ: " + shape_text(inputs[k]) + " and " + shape_text(output));
+      check(a == axis || inputs[k].dims[a] == output.dims[a], kStep,
+            "shapes differ: " + shape_text(inputs[k]) + " and " + shape_text(output));
     }
     for (int i = 0; i < inputs[k].dims[axis]; ++i) {
       p.index[axis].push_back(i);

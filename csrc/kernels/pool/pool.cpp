@@ -147,7 +147,8 @@ void check_pool(const PoolProblem& p, const char* step) {
   const int64_t reach = static_cast<int64_t>(p.kernel_w - 1) * (p.kind == Kind::max ? p.dilation_w : 1) + 1;
   check(reach <= kPoolLine && p.stride_w <= kPoolLine, step,
         "windows wider than " + std::to_string(kPoolLine) + " pixels are not supported, found " + std::to_string(reach));
-  check(p.kind != Kind::max || !p.input.int8() || same_quant(p.input, p.output), step, "int8 maximum needs one scale on both sides");
+  check(p.kind != Kind::max || !p.input.int8() || same_quant(p.input, p.output), step,
+        "int8 maximum needs one scale on both sides");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Bodies of PoolRows over a vector type V; included by rows_<isa>.cpp after vec_<isa>.hpp.
+// Bodies of PoolRows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
 //
 // A window is reduced first down its rows, into a line that holds the neutral element where the window leaves the image, and then
 // along the line. With a stride of s the line is dealt out into s phases first, so that each tap is a run again.
@@ -136,8 +136,8 @@ void average_f32(const PoolRow& row, const float* counts, float* y) {
 }
 
 template <class V>
-void average_s8(const PoolRow& row, const float* counts, float in_scale, int32_t in_zero_point, float out_scale, int32_t out_zero_point,
-                uint8_t* y) {
+void average_s8(const PoolRow& row, const float* counts, float in_scale, int32_t in_zero_point, float out_scale,
+                int32_t out_zero_point, uint8_t* y) {
   constexpr int kTile = 64;
   alignas(64) int32_t sums[kTile * 4];
   alignas(64) float divisors[kTile * 4];

@@ -1,6 +1,5 @@
-#include "kernels/simd/vec_scalar.hpp"
-
 #include "kernels/pool/rows.inl"
+#include "kernels/simd/vec_scalar.hpp"
 
 namespace edgelane::scalar {
 

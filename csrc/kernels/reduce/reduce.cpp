@@ -28,11 +28,13 @@ class ReduceMean {
     for (int a = 0; a < input.rank; ++a) {
       if (reduced[a]) count_ *= static_cast<float>(input.dims[a]);
     }
-    // The innermost axis is a run of elements side by side; adjacent axes that are treated alike and lie behind each other join it.
+    // The innermost axis is a run of elements side by side; adjacent axes that are treated alike and lie behind each other join
+    // it.
     int last = input.rank - 1;
     row_reduced_ = reduced[last];
     row_ = input.dims[last];
-    for (--last; last >= 0 && reduced[last] == row_reduced_ && in.at(last, 1) == row_ && out.at(last, 1) == (row_reduced_ ? out.at(last, 1) : row_);
+    for (--last; last >= 0 && reduced[last] == row_reduced_ && in.at(last, 1) == row_ &&
+                 out.at(last, 1) == (row_reduced_ ? out.at(last, 1) : row_);
          --last) {
       row_ *= input.dims[last];
     }
@@ -101,7 +103,8 @@ std::unique_ptr<PreparedKernel> prepare_reduce_mean(const TensorDesc& input, con
     reduced[a] = true;
   }
   for (int a = 0; a < input.rank; ++a) {
-    check(output.dims[a] == (reduced[a] ? 1 : input.dims[a]), kStep, shape_text(input) + " does not reduce to " + shape_text(output));
+    check(output.dims[a] == (reduced[a] ? 1 : input.dims[a]), kStep,
+          shape_text(input) + " does not reduce to " + shape_text(output));
   }
   const KernelEntry& entry = select_kernel("reduce", "reduce_mean_f32", options);
   return make_kernel(entry, 0, ReduceMean(input, output, axes, *EDGELANE_FOR_ISA(entry.isa, reduce_rows)));

@@ -1,4 +1,5 @@
-// The inner loops of reductions, one set for each instruction set. Included by files with instruction-set flags: nothing inline here.
+// The inner loops of reductions, one set for each instruction set. Included by files with instruction-set flags: nothing inline
+// here.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,7 @@ namespace edgelane {
 
 struct ReduceRows {
   float (*sum)(const float* x, int64_t n);
-  void (*add)(const float* x, float* y, int64_t n);         // y += x
+  void (*add)(const float* x, float* y, int64_t n);    // y += x
   void (*divide)(float* y, int64_t n, float divisor);  // y /= divisor
 };
 

@@ -1,6 +1,5 @@
-#include "kernels/simd/vec_scalar.hpp"
-
 #include "kernels/reduce/rows.inl"
+#include "kernels/simd/vec_scalar.hpp"
 
 namespace edgelane::scalar {
 

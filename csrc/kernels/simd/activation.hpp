@@ -1,4 +1,4 @@
-// The activations of formats/activation.hpp on vectors: apply_activation<V>(x, a) for V of vec_<isa>.hpp, included before this file.
+// The activations of formats/activation.hpp on vectors: apply_activation<V>(x, a) for V of vec_<isa>.hpp.
 //
 // The exponential ones agree with the C library's to about four units in the last place, without a table and without a branch, so
 // that whole models stay within 1e-4 of other engines (tests/cpp/kernels/activation_test.cpp measures it). NaN in gives NaN out.
@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "formats/activation.hpp"
+#include "kernels/simd/inline.hpp"
 
 namespace edgelane {
 namespace {
@@ -106,7 +107,7 @@ template <class V>
 EDGELANE_INLINE V erf(V x) {
   static constexpr float kSmall[] = {1.1283791065f,    -0.37612625957f,    0.11283582449f,   -0.026853691787f,
                                      0.0051880991086f, -0.00080081890337f, 7.8472592573e-05f};
-  static constexpr float kLarge[] = {5.364941597f,       4.4181590080f,     0.92373853922f,    0.016461078078f,
+  static constexpr float kLarge[] = {5.364941597f,      4.4181590080f,     0.92373853922f,    0.016461078078f,
                                      -0.0035305412021f, 0.00076670496492f, -0.00015727688151f};
   const V magnitude = abs(x), one = V::broadcast(1.0f);
   const V small = magnitude * polynomial(magnitude * magnitude, kSmall);

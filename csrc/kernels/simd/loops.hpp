@@ -1,7 +1,9 @@
-// Loops over runs of float32 by vectors of V, a type of vec_<isa>.hpp, included before.
+// Loops over runs of float32 by vectors of V, a type of vec_<isa>.hpp.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/simd/inline.hpp"
 
 namespace edgelane {
 namespace {

@@ -1,7 +1,9 @@
-// formats/quantization.hpp on vectors of int8 stored biased; bit-identical to it. V is a type of vec_<isa>.hpp, included before.
+// formats/quantization.hpp on vectors of int8 stored biased; bit-identical to it. V is a type of vec_<isa>.hpp.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/simd/inline.hpp"
 
 namespace edgelane {
 namespace {

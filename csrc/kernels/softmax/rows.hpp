@@ -1,4 +1,5 @@
-// The inner loops of softmax, one set for each instruction set. Included by files with instruction-set flags: nothing inline here.
+// The inner loops of softmax, one set for each instruction set. Included by files with instruction-set flags: nothing inline
+// here.
 #pragma once
 
 #include <cstdint>

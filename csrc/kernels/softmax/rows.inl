@@ -1,4 +1,4 @@
-// Bodies of SoftmaxRows over a vector type V; included by rows_<isa>.cpp after vec_<isa>.hpp.
+// Bodies of SoftmaxRows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
 #include "kernels/simd/activation.hpp"
 #include "kernels/simd/loops.hpp"
 #include "kernels/softmax/rows.hpp"

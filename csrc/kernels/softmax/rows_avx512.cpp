@@ -1,5 +1,4 @@
 #include "kernels/simd/vec_avx512.hpp"
-
 #include "kernels/softmax/rows.inl"
 
 namespace edgelane::avx512 {

@@ -1,5 +1,4 @@
 #include "kernels/simd/vec_scalar.hpp"
-
 #include "kernels/softmax/rows.inl"
 
 namespace edgelane::scalar {

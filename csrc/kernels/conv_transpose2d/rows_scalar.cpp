@@ -1,0 +1,8 @@
+#include "kernels/conv_transpose2d/rows.inl"
+#include "kernels/simd/vec_scalar.hpp"
+
+namespace edgelane::scalar {
+
+extern const TransposeRows transpose_rows = make_rows<VecF32Scalar>();
+
+}  // namespace edgelane::scalar

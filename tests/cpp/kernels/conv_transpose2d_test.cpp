@@ -1,0 +1,82 @@
+#include "kernels/conv_transpose2d/conv_transpose2d.hpp"
+
+#include "kernels/conv_transpose2d/reference.hpp"
+#include "kernels/steps.hpp"
+
+namespace edgelane {
+namespace {
+
+using namespace testing_steps;
+
+struct Case {
+  const char* what;
+  int batch, ic, oc, groups, height, width, kernel_h, kernel_w, stride_h, stride_w, pads[4], dilation_h, dilation_w, extra;
+  ActivationKind activation;
+  bool bias;
+};
+
+constexpr Case kCases[] = {
+    {"one pixel", 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0}, 1, 1, 0, ActivationKind::none, false},
+    {"segmentation head", 1, 7, 5, 1, 7, 9, 4, 4, 2, 2, {1, 1, 1, 1}, 1, 1, 0, ActivationKind::none, true},
+    {"two by two", 2, 6, 8, 1, 5, 33, 2, 2, 2, 2, {0, 0, 0, 0}, 1, 1, 0, ActivationKind::relu, true},
+    {"stride 1", 1, 5, 9, 1, 6, 17, 3, 3, 1, 1, {1, 1, 1, 1}, 1, 1, 0, ActivationKind::none, true},
+    {"output padding", 1, 3, 4, 1, 5, 15, 3, 3, 2, 2, {1, 1, 1, 1}, 1, 1, 1, ActivationKind::sigmoid, true},
+    {"grouped", 2, 6, 9, 3, 4, 16, 3, 2, 2, 3, {0, 1, 0, 0}, 1, 1, 0, ActivationKind::none, true},
+    {"bilinear enlargement, depthwise", 1, 5, 5, 5, 6, 8, 4, 4, 2, 2, {1, 1, 1, 1}, 1, 1, 0, ActivationKind::none, false},
+    {"dilated", 1, 3, 2, 1, 7, 6, 3, 3, 2, 2, {2, 1, 1, 2}, 2, 3, 0, ActivationKind::none, false},
+    {"pads beyond the kernel", 1, 2, 3, 1, 9, 9, 2, 2, 1, 1, {3, 3, 3, 3}, 1, 1, 0, ActivationKind::none, true},
+    {"stride beyond the kernel", 1, 2, 3, 1, 4, 5, 1, 1, 3, 4, {0, 0, 0, 0}, 1, 1, 2, ActivationKind::clip, true},
+};
+
+ConvTranspose2dProblem problem(const Case& c) {
+  const auto size = [&](int in, int stride, int kernel, int dilation, int pads) {
+    return (in - 1) * stride - pads + dilation * (kernel - 1) + 1 + c.extra;
+  };
+  ConvTranspose2dProblem p;
+  p.input = PlanarLayout(c.batch, c.ic, c.height, c.width, {0, 1, 0, 0});
+  p.output = PlanarLayout(c.batch, c.oc, size(c.height, c.stride_h, c.kernel_h, c.dilation_h, c.pads[0] + c.pads[2]),
+                          size(c.width, c.stride_w, c.kernel_w, c.dilation_w, c.pads[1] + c.pads[3]), {1, 2, 1, 0});
+  p.kernel_h = c.kernel_h, p.kernel_w = c.kernel_w, p.stride_h = c.stride_h, p.stride_w = c.stride_w;
+  p.pad_top = c.pads[0], p.pad_left = c.pads[1], p.dilation_h = c.dilation_h, p.dilation_w = c.dilation_w;
+  p.groups = c.groups;
+  p.activation = {c.activation, -1.0f, 2.0f};
+  return p;
+}
+
+TensorDesc desc(const PlanarLayout& l) { return f32({l.batch, l.channels, l.height, l.width}, l.border); }
+
+TEST(ConvTranspose2d, HostileShapes) {
+  for (const Case& c : kCases) {
+    const ConvTranspose2dProblem p = problem(c);
+    const Data x = random_data(desc(p.input), 1);
+    const int weight_count = c.ic * (c.oc / c.groups) * c.kernel_h * c.kernel_w;
+    const Data weight_data = random_data(f32({weight_count}), 2), bias_data = random_data(f32({c.oc}), 3);
+    const Span<const float> weights(weight_data.floats(), weight_count);
+    const Span<const float> bias = c.bias ? Span<const float>(bias_data.floats(), c.oc) : Span<const float>();
+    Data expected(desc(p.output));
+    reference::conv_transpose2d(p, weights, bias, x.floats(), expected.floats());
+    // At most 7 * 4 products below 16: sums below 448 of 29 roundings each.
+    check_step("conv_transpose2d", "conv_transpose2d_f32", {&x}, expected, {2e-6f, 29 * 64 * std::ldexp(1.0f, -24)}, c.what,
+               [&](const KernelOptions& o) { return prepare_conv_transpose2d_f32(p, weights, bias, o); });
+  }
+}
+
+TEST(ConvTranspose2d, ReportsItsWork) {
+  const ConvTranspose2dProblem p = problem(kCases[2]);
+  std::vector<float> weights(6 * 8 * 4, 1.0f);
+  weights[0] = 0.0f;
+  const auto kernel = prepare_conv_transpose2d_f32(p, weights, {}, {});
+  EXPECT_EQ(kernel->info().dense_macs, 2 * 6 * 8 * 4 * 5 * 33);
+  EXPECT_EQ(kernel->info().macs, kernel->info().dense_macs);  // no pads, 8 channels in two tiles of 4
+  EXPECT_DOUBLE_EQ(kernel->info().density, 191.0 / 192.0);
+}
+
+TEST(ConvTranspose2d, RefusesWhatDoesNotFit) {
+  const ConvTranspose2dProblem p = problem(kCases[1]);
+  const std::vector<float> few(3), right(7 * 5 * 16);
+  EXPECT_THROW(prepare_conv_transpose2d_f32(p, few, {}, {}), Error);
+  EXPECT_THROW(prepare_conv_transpose2d_f32(p, right, few, {}), Error);
+}
+
+}  // namespace
+}  // namespace edgelane

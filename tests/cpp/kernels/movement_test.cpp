@@ -1,0 +1,212 @@
+#include "kernels/movement/movement.hpp"
+
+#include "kernels/movement/reference.hpp"
+#include "kernels/steps.hpp"
+
+namespace edgelane {
+namespace {
+
+using namespace testing_steps;
+
+const QuantParams kQuant{0.07f, -5};
+constexpr DType kDtypes[] = {DType::float32, DType::int8, DType::int64, DType::boolean, DType::int32, DType::uint8};
+const Border kBorders[] = {Border{}, Border{1, 2, 0, 1}};
+
+struct Concat {
+  const char* what;
+  std::vector<int> rest;  // dims of the output without the axis's size
+  int axis;
+  std::vector<int> parts;
+};
+
+const Concat kConcats[] = {
+    {"one part", {1, 0, 3, 5}, 1, {3}},
+    {"groups of four", {2, 0, 7, 17}, 1, {4, 8, 4}},
+    {"split groups", {2, 0, 5, 15}, 1, {3, 5, 1, 7}},
+    {"DenseNet", {1, 0, 7, 7}, 1, {64, 32, 32}},
+    {"ShuffleNet", {1, 0, 4, 4}, 1, {58, 58}},
+    {"batches", {0, 3, 4, 5}, 0, {1, 2}},
+    {"heights", {1, 5, 0, 6}, 2, {1, 3}},
+    {"widths", {1, 5, 3, 0}, 3, {17, 1, 15}},
+    {"plain", {3, 0}, 1, {1, 16, 4}},
+    {"vectors", {0}, 0, {5, 1}},
+    {"five axes", {2, 2, 0, 2, 3}, 2, {1, 2}},
+};
+
+TEST(Movement, Concat) {
+  for (const Concat& c : kConcats) {
+    for (const DType dtype : kDtypes) {
+      for (const Border& border : kBorders) {
+        for (const bool same_scale : {true, false}) {
+          if (!same_scale && dtype != DType::int8) continue;  // scales belong to int8 alone
+          std::vector<TensorDesc> parts;
+          std::vector<Data> data;
+          std::vector<int> dims = c.rest;
+          for (size_t k = 0; k < c.parts.size(); ++k) {
+            std::vector<int> part = c.rest;
+            part[c.axis] = c.parts[k];
+            dims[c.axis] += c.parts[k];
+            const QuantParams own = same_scale || k % 2 == 0 ? kQuant : QuantParams{0.04f, 9};
+            parts.push_back(tensor(dtype, part, k == 0 ? Border{1, 2, 0, 1} : border, own));
+            data.push_back(random_data(parts.back(), static_cast<int>(k)));
+          }
+          const TensorDesc out = tensor(dtype, dims, {1, 2, 1, 0}, kQuant);
+          std::vector<const void*> pointers;
+          std::vector<const Data*> inputs;
+          for (const Data& d : data) pointers.push_back(d.bytes.data()), inputs.push_back(&d);
+          Data expected(out);
+          reference::concat(parts, out, c.axis, pointers.data(), expected.bytes.data());
+          check_step("movement", "concat_any", inputs, expected, {}, std::string(c.what) + " " + dtype_name(dtype),
+                     [&](const KernelOptions& o) { return prepare_concat(parts, out, c.axis, o); });
+        }
+      }
+    }
+  }
+}
+
+struct Slice {
+  const char* what;
+  std::vector<int> in, starts, steps, out;
+};
+
+const Slice kSlices[] = {
+    {"everything", {1, 5, 3, 17}, {0, 0, 0, 0}, {1, 1, 1, 1}, {1, 5, 3, 17}},
+    {"the second half of the channels", {2, 10, 7, 7}, {0, 5, 0, 0}, {1, 1, 1, 1}, {2, 5, 7, 7}},
+    {"channels at a group", {1, 12, 4, 5}, {0, 4, 0, 0}, {1, 1, 1, 1}, {1, 8, 4, 5}},
+    {"every second channel", {1, 9, 4, 5}, {0, 1, 0, 0}, {1, 2, 1, 1}, {1, 4, 4, 5}},
+    {"a crop", {1, 3, 9, 20}, {0, 0, 2, 3}, {1, 1, 1, 1}, {1, 3, 5, 16}},
+    {"every second pixel", {2, 6, 9, 21}, {1, 0, 1, 0}, {1, 1, 2, 2}, {1, 6, 4, 11}},
+    {"a column", {3, 17}, {0, 4}, {1, 1}, {3, 1}},
+    {"a token", {2, 7, 19}, {0, 0, 0}, {1, 1, 1}, {2, 1, 19}},
+    {"one number", {9}, {8}, {3}, {1}},
+};
+
+TEST(Movement, Slice) {
+  for (const Slice& c : kSlices) {
+    for (const DType dtype : kDtypes) {
+      for (const Border& border : kBorders) {
+        const TensorDesc in = tensor(dtype, c.in, border, kQuant), out = tensor(dtype, c.out, {1, 2, 0, 1}, kQuant);
+        const Data x = random_data(in, 1);
+        Data expected(out);
+        reference::slice(in, out, c.starts, c.steps, x.bytes.data(), expected.bytes.data());
+        check_step("movement", "slice_any", {&x}, expected, {}, std::string(c.what) + " " + dtype_name(dtype),
+                   [&](const KernelOptions& o) { return prepare_slice(in, out, c.starts, c.steps, o); });
+      }
+    }
+  }
+}
+
+TEST(Movement, Transpose) {
+  const std::vector<std::vector<int>> perms = {{0, 2, 3, 1}, {0, 3, 1, 2}, {0, 1, 3, 2}, {3, 2, 1, 0},
+                                               {0, 1, 2, 3}, {1, 0},       {0, 2, 1},    {2, 0, 1, 4, 3}};
+  const int sizes[] = {2, 6, 5, 17, 3};
+  for (const std::vector<int>& perm : perms) {
+    for (const DType dtype : kDtypes) {
+      const std::vector<int> from(sizes, sizes + perm.size());
+      std::vector<int> to;
+      for (const int axis : perm) to.push_back(from[axis]);
+      const TensorDesc in = tensor(dtype, from, {1, 2, 0, 1}, kQuant), out = tensor(dtype, to, {0, 1, 1, 0}, kQuant);
+      const Data x = random_data(in, 2);
+      Data expected(out);
+      reference::transpose(in, out, perm, x.bytes.data(), expected.bytes.data());
+      check_step("movement", "transpose_any", {&x}, expected, {}, dtype_name(dtype),
+                 [&](const KernelOptions& o) { return prepare_transpose(in, out, perm, o); });
+    }
+  }
+}
+
+TEST(Movement, Reshape) {
+  const std::pair<std::vector<int>, std::vector<int>> cases[] = {
+      {{1, 3, 5, 7}, {105}},
+      {{105}, {1, 3, 5, 7}},
+      {{2, 9, 1, 1}, {2, 9}},
+      {{2, 9}, {2, 9, 1, 1}},
+      {{2, 5, 7, 7}, {2, 245}},
+      {{2, 6, 4, 5}, {2, 3, 8, 5}},
+      {{2, 6, 4, 5}, {1, 12, 5, 4}},
+      {{1, 2, 90, 70}, {1, 2, 6300}},
+      {{3, 4, 10}, {2, 6, 10}},
+      {{1}, {1, 1, 1, 1}},
+      {{}, {1}},
+      {{2, 8, 1, 1}, {1, 16, 1, 1}},
+      {{1, 4, 2, 3}, {1, 2, 2, 2, 3}},
+      {{1, 7, 1, 1}, {1, 1, 1, 7}},
+  };
+  for (const auto& c : cases) {
+    for (const DType dtype : kDtypes) {
+      for (const Border& border : kBorders) {
+        const TensorDesc in = tensor(dtype, c.first, border, kQuant), out = tensor(dtype, c.second, {1, 2, 0, 1}, kQuant);
+        for (const TensorDesc& to : {out, tensor(dtype, c.second, {}, kQuant)}) {
+          const Data x = random_data(in, 3);
+          Data expected(to);
+          reference::reshape(in, to, x.bytes.data(), expected.bytes.data());
+          check_step("movement", "reshape_any", {&x}, expected, {}, dtype_name(dtype),
+                     [&](const KernelOptions& o) { return prepare_reshape(in, to, o); });
+        }
+      }
+    }
+  }
+}
+
+TEST(Movement, ChannelShuffle) {
+  for (const DType dtype : {DType::float32, DType::int8}) {
+    for (const Border& border : kBorders) {
+      for (const int groups : {1, 2, 3, 6}) {
+        const TensorDesc in = tensor(dtype, {2, 18, 5, 17}, border, kQuant),
+                         out = tensor(dtype, {2, 18, 5, 17}, {1, 2, 0, 1}, kQuant);
+        const Data x = random_data(in, 4);
+        Data expected(out);
+        reference::channel_shuffle(in, out, groups, x.bytes.data(), expected.bytes.data());
+        check_step("movement", "channel_shuffle_any", {&x}, expected, {}, dtype_name(dtype),
+                   [&](const KernelOptions& o) { return prepare_channel_shuffle(in, out, groups, o); });
+      }
+    }
+  }
+}
+
+struct Pad {
+  const char* what;
+  std::vector<int> in, before, out;
+};
+
+const Pad kPads[] = {
+    {"nothing", {1, 3, 4, 5}, {0, 0, 0, 0}, {1, 3, 4, 5}},
+    {"a frame", {2, 5, 4, 17}, {0, 0, 1, 2}, {2, 5, 7, 21}},
+    {"channels", {1, 3, 2, 5}, {0, 2, 0, 0}, {1, 7, 2, 5}},
+    {"batches", {1, 3, 2, 5}, {1, 0, 0, 0}, {3, 3, 2, 5}},
+    {"plain", {3, 5}, {1, 2}, {4, 9}},
+    {"one element", {1}, {2}, {4}},
+};
+
+TEST(Movement, Pad) {
+  for (const Pad& c : kPads) {
+    for (const PadMode mode : {PadMode::constant, PadMode::reflect, PadMode::edge}) {
+      for (const DType dtype : {DType::float32, DType::int8}) {
+        const TensorDesc in = tensor(dtype, c.in, {1, 2, 0, 1}, kQuant), out = tensor(dtype, c.out, {0, 1, 1, 0}, kQuant);
+        const Data x = random_data(in, 5);
+        Data expected(out);
+        reference::pad(in, out, c.before, mode, 1.5f, x.bytes.data(), expected.bytes.data());
+        check_step("movement", "pad_any", {&x}, expected, {}, std::string(c.what) + " " + dtype_name(dtype),
+                   [&](const KernelOptions& o) { return prepare_pad(in, out, c.before, mode, 1.5f, o); });
+      }
+    }
+  }
+}
+
+TEST(Movement, RefusesWhatDoesNotFit) {
+  const KernelOptions o;
+  const std::vector<int> zeros = {0, 0}, ones = {1, 1}, twice = {0, 0}, swap = {1, 0};
+  EXPECT_THROW(prepare_slice(f32({3, 4}), f32({3, 4}), ones, ones, o), Error);
+  EXPECT_THROW(prepare_slice(s8({3, 4}, kQuant), s8({3, 4}, {1.0f, 0}), zeros, ones, o), Error);
+  EXPECT_THROW(prepare_transpose(f32({3, 3}), f32({3, 3}), twice, o), Error);
+  EXPECT_THROW(prepare_transpose(f32({3, 4}), f32({3, 4}), swap, o), Error);
+  EXPECT_THROW(prepare_reshape(f32({3, 4}), f32({11}), o), Error);
+  EXPECT_THROW(prepare_pad(f32({3, 4}), f32({3, 4}), ones, PadMode::edge, 0, o), Error);
+  EXPECT_THROW(prepare_channel_shuffle(f32({1, 5, 2, 2}), f32({1, 5, 2, 2}), 2, o), Error);
+  const std::vector<TensorDesc> parts = {f32({2, 3}), f32({2, 4})};
+  EXPECT_THROW(prepare_concat(parts, f32({2, 8}), 1, o), Error);
+  EXPECT_THROW(prepare_concat(parts, f32({4, 3}), 0, o), Error);
+}
+
+}  // namespace
+}  // namespace edgelane

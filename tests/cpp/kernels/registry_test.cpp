@@ -1,0 +1,84 @@
+#include "kernels/registry.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "core/status.hpp"
+
+namespace edgelane {
+namespace {
+
+TEST(Registry, NamesAreUniqueAndEndWithTheirInstructionSet) {
+  std::set<std::string> names;
+  for (const KernelEntry& entry : all_kernels()) {
+    const std::string name = entry.name, suffix = std::string("_") + isa_name(entry.isa);
+    EXPECT_TRUE(names.insert(name).second) << name << " is listed twice";
+    ASSERT_GT(name.size(), suffix.size());
+    EXPECT_EQ(name.substr(name.size() - suffix.size()), suffix);
+  }
+}
+
+// The tests of the families run every kernel of the operations they name; this is the list of operations that have such a test.
+TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
+  const std::set<std::string> tested = {"max_pool_f32",
+                                        "max_pool_s8",
+                                        "average_pool_f32",
+                                        "average_pool_s8",
+                                        "global_average_pool_f32",
+                                        "global_average_pool_s8",
+                                        "unary_f32",
+                                        "unary_s8",
+                                        "affine_f32",
+                                        "prelu_f32",
+                                        "binary_f32",
+                                        "binary_s8",
+                                        "broadcast_s8",
+                                        "softmax_f32",
+                                        "log_softmax_f32",
+                                        "reduce_mean_f32",
+                                        "quantize_f32",
+                                        "dequantize_s8",
+                                        "requantize_s8",
+                                        "concat_any",
+                                        "slice_any",
+                                        "transpose_any",
+                                        "reshape_any",
+                                        "channel_shuffle_any",
+                                        "pad_any",
+                                        "resize_f32",
+                                        "resize_s8",
+                                        "conv_transpose2d_f32"};
+  for (const KernelEntry& entry : all_kernels()) {
+    const std::string family = entry.family;
+    if (family == "conv2d" || family == "linear") continue;  // their tests go through their own lists
+    const std::string name = entry.name, suffix = std::string("_") + isa_name(entry.isa);
+    const std::string with_tile = name.substr(0, name.size() - suffix.size());
+    EXPECT_TRUE(tested.count(with_tile.substr(0, with_tile.rfind('_')))) << name;
+  }
+}
+
+TEST(Registry, TheHighestLevelThatRunsIsChosen) {
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::scalar, ""}).name, "max_pool_f32_4_scalar");
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx2, ""}).name, "max_pool_f32_8_avx2");
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512_vnni, ""}).name, "max_pool_f32_16_avx512");
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512, "max_pool_f32_8_avx2"}).name, "max_pool_f32_8_avx2");
+}
+
+TEST(Registry, UnknownAndUnavailableNamesAreErrors) {
+  const auto code = [](const KernelOptions& options) {
+    try {
+      select_kernel("pool", "max_pool_f32", options);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return StatusCode::ok;
+  };
+  EXPECT_EQ(code({Isa::avx512, "max_pool_f32_3_scalar"}), StatusCode::invalid_argument);
+  EXPECT_EQ(code({Isa::avx512, "max_pool_s8_4_scalar"}), StatusCode::invalid_argument);  // another operation's
+  EXPECT_EQ(code({Isa::avx2, "max_pool_f32_16_avx512"}), StatusCode::unsupported);
+}
+
+}  // namespace
+}  // namespace edgelane
