@@ -18,19 +18,22 @@ constexpr DType f32 = DType::float32, s8 = DType::int8;
 
 // A tensor of a case: its shape, dtype and scale.
 struct T {
+  T(Dims d, DType t = f32, float s = 0, int z = 0) : dims(std::move(d)), dtype(t), scale(s), zero_point(z) {}
   Dims dims;
-  DType dtype = f32;
-  float scale = 0;
-  int zero_point = 0;
+  DType dtype;
+  float scale;
+  int zero_point;
 };
 
 // What a case can change: constants by their shapes too, filled with ones.
 struct Network {
+  Network(Op o, T in, T out, std::vector<Attribute> a, std::vector<T> c, bool r = false)
+      : op(o), x(std::move(in)), y(std::move(out)), attributes(std::move(a)), constants(std::move(c)), residual(r) {}
   Op op;
   T x, y;
   std::vector<Attribute> attributes;
   std::vector<T> constants;  // after x
-  bool residual = false;     // x again, as the fourth input of conv2d
+  bool residual;             // x again, as the fourth input of conv2d
 };
 
 LaneWriter write(const Network& n) {
