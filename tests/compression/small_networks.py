@@ -42,7 +42,12 @@ class Branches(nn.Module):
         left, right = x.chunk(2, dim=1)
         x = torch.cat((torch.relu(self.left(left)), torch.relu(self.right(right))), 1)
         batch, channels, height, width = x.size()
-        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous().view(batch, channels, height, width)
+        x = (
+            x.view(batch, 2, channels // 2, height, width)
+            .transpose(1, 2)
+            .contiguous()
+            .view(batch, channels, height, width)
+        )
         gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean([2, 3], keepdim=True)))))
         return self.classifier((x * gate).mean([2, 3]))
 

@@ -17,7 +17,9 @@ def zeros(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: model.get_submodule(name).weight.detach() == 0 for name in PRUNED}
 
 
-def train(model: nn.Module, steps: int, optimizer: str = "sgd", autocast: bool = False, pruner: Pruner | None = None) -> None:
+def train(
+    model: nn.Module, steps: int, optimizer: str = "sgd", autocast: bool = False, pruner: Pruner | None = None
+) -> None:
     torch.manual_seed(0)
     model.train()
     parameters = list(model.parameters())
@@ -45,7 +47,9 @@ def test_every_layer_loses_the_same_share_and_the_rest_stays(pattern: str) -> No
         assert 0.75 <= float(gone.float().mean()) < 0.78, name
     for name in ("stem.0", "depthwise.0", "classifier"):
         assert torch.equal(pruned.get_submodule(name).weight, before[f"{name}.weight"])
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # the argument is untouched
+    assert all(
+        torch.equal(value, before[key]) for key, value in model.state_dict().items()
+    )  # the argument is untouched
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -165,7 +169,12 @@ def test_stem_final_layer_and_depthwise_stay_dense_unless_asked() -> None:
         "classifier": "final layer",
     }
     model = prune_model(
-        Residual(), 0.5, "unstructured", example_inputs=INPUT, include=("stem", "depthwise.0", "classifier"), skip=("mix",)
+        Residual(),
+        0.5,
+        "unstructured",
+        example_inputs=INPUT,
+        include=("stem", "depthwise.0", "classifier"),
+        skip=("mix",),
     )
     names = [name for name, _, _ in masked_layers(model)]
     assert names == ["stem.0", "first.0", "second.0", "shortcut.0", "depthwise.0", "classifier"]
@@ -203,7 +212,9 @@ def test_pruning_again_tightens_the_same_masks() -> None:
 
 def test_channel_pruning_shrinks_coupled_layers_to_multiples_of_eight() -> None:
     pruned = prune_model(randomised(Residual()), 0.5, "channel", example_inputs=INPUT)
-    shapes = {name: tuple(module.weight.shape) for name, module in pruned.named_modules() if isinstance(module, nn.Conv2d)}
+    shapes = {
+        name: tuple(module.weight.shape) for name, module in pruned.named_modules() if isinstance(module, nn.Conv2d)
+    }
     assert shapes["stem.0"] == (16, 3, 3, 3)  # the stem is left whole
     assert shapes["first.0"] == (16, 16, 3, 3)
     assert shapes["second.0"] == (16, 16, 3, 3)

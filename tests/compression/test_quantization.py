@@ -23,7 +23,11 @@ def quantizer_of(model: nn.Module) -> dict[str, list[str]]:
     modules = dict(model.named_modules())
     found: dict[str, list[str]] = {}
     for node in model.graph.nodes:  # type: ignore[union-attr]
-        users = [user.target for user in node.users if user.op == "call_module" and isinstance(modules[user.target], Quantizer)]
+        users = [
+            user.target
+            for user in node.users
+            if user.op == "call_module" and isinstance(modules[user.target], Quantizer)
+        ]
         found[node.name] = [str(target).removeprefix("quantizers.") for target in users]
     return found
 
@@ -156,7 +160,8 @@ def test_a_quantised_pruned_model_trains_and_keeps_its_zeros() -> None:
     gone = layer.weight.detach() == 0  # type: ignore[operator]
     before = layer.weight.detach().clone()  # type: ignore[operator]
     optimizer = torch.optim.Adam(quantized.parameters(), 3e-3)
-    x, labels = torch.randn(16, 3, 16, 16), torch.randint(0, 5, (16,))
+    labels = torch.randint(0, 5, (16,))
+    x = torch.randn(16, 3, 16, 16) + labels[:, None, None, None] - 2.0  # brightness tells the class
     losses = []
     for _ in range(25):
         loss = nn.functional.cross_entropy(quantized(x), labels)
