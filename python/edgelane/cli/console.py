@@ -21,8 +21,11 @@ IsaOption = Annotated[
 
 
 def out() -> Console:
-    """The console for results. Made on each use, because a test or a pipe may have replaced sys.stdout."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    """The console for results. Made on each use, because a test or a pipe may have replaced sys.stdout.
+
+    Its width is not the terminal's: a table that is too wide for one wraps, and no cell is ever cut off.
+    """
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=1000)
 
 
 def err() -> Console:
