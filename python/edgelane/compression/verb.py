@@ -44,11 +44,12 @@ def compress(
 ) -> dict[str, Any]:
     """Prune with fine-tuning, quantise with calibration, or both; write RUN/compressed.pt and RUN/compress.json.
 
-    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `limit` uses only so many items, as in training. `data` replaces the data that the
-    run was trained on. Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
-    of the dense, pruned and int8 network on the same test split, with seconds), "layers" and "totals" (MACs, parameters
-    and density, see `describe`), "dense_totals", "kept_dense" (why a layer was not pruned).
-    Raises EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
+    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `limit` uses only so many
+    items, as in training. `data` replaces the data that the run was trained on. Returns the content of compress.json:
+    "settings", "metrics" of the result, "stages" (the metrics of the dense, pruned and int8 network on the same test
+    split, with seconds), "layers" and "totals" (MACs, parameters and density, see `describe`), "dense_totals",
+    "kept_dense" (why a layer was not pruned). Raises EdgelaneError for bad settings, a missing or damaged run, and
+    data whose classes are not those of the run.
     """
     from edgelane.checkpoint import Checkpoint
 
