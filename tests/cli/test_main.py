@@ -46,8 +46,8 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     ("words", "message"),
     [
         (["fly"], "No such command 'fly'"),
-        (["run"], "Missing argument 'MODEL.lane'. Try: edgelane run --help"),
-        (["train", "resnet18", "--data", "scenes", "-o", "x", "--epochs", "0"], "0 is not in the range"),
+        (["run"], "Missing argument 'MODEL.lane'; try: edgelane run --help"),
+        (["train", "resnet18", "--data", "scenes", "-o", "x", "--epochs", "0"], "Invalid value for '--epochs'"),
         (["doctor", "--nonsense"], "No such option"),
         (["bench", "absent.lane", "--threads", "one"], "expected thread counts such as 1,2, found 'one'"),
         (["compile", "absent.onnx", "--input-shape", "images=1xtwo"], "expected an input shape such as"),

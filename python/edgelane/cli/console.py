@@ -73,14 +73,20 @@ def progress_bar(description: str) -> Iterator[Callable[[float, str], None]]:
     progress = Progress(*columns, console=err(), transient=True)
     task = progress.add_task(description, total=1.0)
 
+    started = False
+
     def update(fraction: float, stage: str = "") -> None:
-        progress.start()
+        nonlocal started
+        if not started:
+            progress.start()
+            started = True
         progress.update(task, completed=fraction, description=f"{description} {stage}".strip())
 
     try:
         yield update
     finally:
-        progress.stop()
+        if started:  # stopping a bar that never appeared prints an empty line
+            progress.stop()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
