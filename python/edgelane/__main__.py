@@ -43,7 +43,7 @@ def _explain(error: Exception) -> str:
     usage = getattr(error, "format_message", None)  # what typer raises for a wrong command line
     if usage is not None:
         context = getattr(error, "ctx", None)
-        return f"{usage()} Try: {context.command_path if context else 'edgelane'} --help"
+        return f"{usage().rstrip('.')}; try: {context.command_path if context else 'edgelane'} --help"
     if isinstance(error, MemoryError):
         return "out of memory"
     return f"unexpected {type(error).__name__}: {error} (--debug shows where; this is a bug in edgelane)"

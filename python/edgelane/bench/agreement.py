@@ -15,7 +15,7 @@ FLOAT_TOLERANCE = 1e-4
 # int8: engines round single activations to different neighbouring steps (a step is 1/127 of a tensor's range), and
 # the difference travels through the layers behind it. Errors that matter, such as a wrong scale, a missing residual
 # or a swapped channel, move outputs by their own size; a few steps of the last tensor do not.
-INT8_TOLERANCE = 0.1
+INT8_TOLERANCE = 0.05
 
 
 def check_agreement(outputs: Mapping[str, Sequence[npt.NDArray[Any]]], *, int8: bool) -> dict[str, float]:

@@ -21,8 +21,11 @@ IsaOption = Annotated[
 
 
 def out() -> Console:
-    """The console for results. Made on each use, because a test or a pipe may have replaced sys.stdout."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    """The console for results. Made on each use, because a test or a pipe may have replaced sys.stdout.
+
+    Its width is not the terminal's: a table that is too wide for one wraps, and no cell is ever cut off.
+    """
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=1000)
 
 
 def err() -> Console:
@@ -70,14 +73,20 @@ def progress_bar(description: str) -> Iterator[Callable[[float, str], None]]:
     progress = Progress(*columns, console=err(), transient=True)
     task = progress.add_task(description, total=1.0)
 
+    started = False
+
     def update(fraction: float, stage: str = "") -> None:
-        progress.start()
+        nonlocal started
+        if not started:
+            progress.start()
+            started = True
         progress.update(task, completed=fraction, description=f"{description} {stage}".strip())
 
     try:
         yield update
     finally:
-        progress.stop()
+        if started:  # stopping a bar that never appeared prints an empty line
+            progress.stop()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -22,7 +22,7 @@ def train(
     precision: Annotated[str, typer.Option(help="auto, 32, 16-mixed or bf16-mixed.")] = "auto",
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without gain; 0 never stops.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many items of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=3, help="Use at most so many items of the data set.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from torchvision's weights.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     json: JsonFlag = False,

@@ -40,14 +40,16 @@ def compress(
     epochs: int | None = None,
     recipe: str | os.PathLike[str] | None = None,
     data: str | None = None,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Prune with fine-tuning, quantise with calibration, or both; write RUN/compressed.pt and RUN/compress.json.
 
-    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `data` replaces the data that the
-    run was trained on. Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
-    of the dense, pruned and int8 network on the same test split, with seconds), "layers" and "totals" (MACs, parameters
-    and density, see `describe`), "dense_totals", "kept_dense" (why a layer was not pruned).
-    Raises EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
+    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `limit` uses only so many
+    items, as in training. `data` replaces the data that the run was trained on. Returns the content of compress.json:
+    "settings", "metrics" of the result, "stages" (the metrics of the dense, pruned and int8 network on the same test
+    split, with seconds), "layers" and "totals" (MACs, parameters and density, see `describe`), "dense_totals",
+    "kept_dense" (why a layer was not pruned). Raises EdgelaneError for bad settings, a missing or damaged run, and
+    data whose classes are not those of the run.
     """
     from edgelane.checkpoint import Checkpoint
 
@@ -55,7 +57,7 @@ def compress(
     run = Path(run_dir)
     checkpoint = Checkpoint.load(run / "model.pt")
     model = checkpoint.build()
-    bundle = _load_data(checkpoint, data)
+    bundle = _load_data(checkpoint, data, limit)
     example = torch.zeros(1, 3, checkpoint.preprocessing.height, checkpoint.preprocessing.width)
     dense = describe(model, example)
     stages: dict[str, Any] = {}
@@ -98,11 +100,11 @@ def compress(
     return report
 
 
-def _load_data(checkpoint: Checkpoint, data: str | None) -> DataBundle:
+def _load_data(checkpoint: Checkpoint, data: str | None, limit: int | None) -> DataBundle:
     from edgelane.data import load
 
     size = (checkpoint.preprocessing.height, checkpoint.preprocessing.width)
-    bundle = load(data or checkpoint.data, task=checkpoint.task, image_size=size)
+    bundle = load(data or checkpoint.data, task=checkpoint.task, image_size=size, limit=limit)
     if bundle.classes != checkpoint.classes:
         raise EdgelaneError(
             f"{bundle.name} has the classes {', '.join(bundle.classes)}; "
