@@ -19,15 +19,17 @@ class CMakeBuild(build_ext):
         import pybind11
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        # An editable install keeps its build tree, so that a second one compiles only what changed and `make test` shares it.
-        build_dir = ROOT / "build" / "cmake" if self.inplace or self.editable_mode else Path(self.build_temp).resolve()
+        # One build tree for every way of building, so that a second build compiles only what has changed.
+        build_dir = ROOT / "build" / "cmake"
         build_dir.mkdir(parents=True, exist_ok=True)
-        cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "cmake"
+        search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        cmake, ninja = (shutil.which(tool, path=search) or tool for tool in ("cmake", "ninja"))
         configure = [
             cmake,
             "-S", str(ROOT / "csrc"),
             "-B", str(build_dir),
             "-G", "Ninja",
+            f"-DCMAKE_MAKE_PROGRAM={ninja}",
             "-DEDGELANE_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
