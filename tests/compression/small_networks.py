@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """Stem, a residual block with a strided shortcut, a depthwise convolution, and a classifier: 3 x 16 x 16 in, 5 out."""
+    """Stem, residual block with a strided shortcut, depthwise convolution, classifier: 3 x 16 x 16 in, 5 out."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -126,7 +127,7 @@ def test_the_cubic_schedule_rises_fast_then_slow_and_ends_exactly() -> None:
     assert values[0] == values[10] == pytest.approx(0.2)
     assert values[60] == pytest.approx(0.9 - 0.7 * 0.125)
     assert values[110] == values[120] == 0.9
-    assert all(b >= a for a, b in zip(values, values[1:], strict=False))
+    assert all(b >= a for a, b in itertools.pairwise(values))
 
 
 def test_a_pruner_follows_its_schedule_and_resumes() -> None:

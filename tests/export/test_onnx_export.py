@@ -88,7 +88,7 @@ def test_metadata_and_names(files) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_int8_graph_has_int8_weights_and_symmetric_scales(files) -> None:  # type: ignore[no-untyped-def]
-    _, quantized, _, path = files
+    _, _quantized, _, path = files
     proto = onnx.load(path)
     held = values(path)
     made_by = {output: node for node in proto.graph.node for output in node.output}
