@@ -40,7 +40,7 @@ def _(weight: Tensor, scale: Tensor) -> Tensor:
 
 def _activation_to_onnx(x: Any, scale: Any) -> Any:
     zero = op.Constant(value=numpy_helper.from_array(np.array(0, np.int8)))  # says int8: without it Q means uint8
-    return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero), scale, zero)
+    return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero), scale, zero)  # type: ignore[type-var]
 
 
 def _weight_to_onnx(weight: Any, scale: Any) -> Any:
