@@ -1,24 +1,18 @@
-// The constants are the first 32 bits of the fractional parts of the cube roots (kRound) and square roots (kStart) of the first
-// primes, as FIPS 180-4 section 4.2.2 and 5.3.3 define them.
 #include "core/sha256.hpp"
 
 #include <cstring>
 
+#include "core/sha256_blocks.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace edgelane {
 namespace {
 
-constexpr uint32_t kRound[64] = {0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-                                 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-                                 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-                                 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-                                 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-                                 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-                                 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-                                 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
+// The fractional parts of the square roots of the first eight primes (FIPS 180-4, section 5.3.3).
 constexpr uint32_t kStart[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-
-constexpr size_t kBlock = 64;
 
 inline uint32_t rotate_right(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
@@ -37,7 +31,7 @@ void add_block(uint32_t* state, const uint8_t* block) {
   uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7];
   for (int i = 0; i < 64; ++i) {
     const uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-    const uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i];
+    const uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kSha256Round[i] + w[i];
     const uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
     const uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
     h = g;
@@ -61,21 +55,43 @@ void add_block(uint32_t* state, const uint8_t* block) {
 
 }  // namespace
 
+void sha256_blocks_scalar(uint32_t* state, const uint8_t* blocks, size_t count) noexcept {
+  for (size_t i = 0; i < count; ++i) add_block(state, blocks + i * kSha256BlockBytes);
+}
+
+#if defined(__x86_64__)
+bool cpu_has_sha() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool sse41 = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_SSE4_1) != 0 && (c & bit_SSSE3) != 0;
+  return sse41 && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
+}
+#endif
+
+Sha256Blocks sha256_blocks() noexcept {
+#if defined(__x86_64__)
+  static const Sha256Blocks chosen = cpu_has_sha() ? sha256_blocks_shani : sha256_blocks_scalar;
+  return chosen;
+#else
+  return sha256_blocks_scalar;
+#endif
+}
+
 Sha256Digest sha256(const uint8_t* data, size_t size) noexcept {
   uint32_t state[8];
   std::memcpy(state, kStart, sizeof(state));
-  const size_t whole = size / kBlock * kBlock;
-  for (size_t at = 0; at < whole; at += kBlock) add_block(state, data + at);
+  const size_t whole = size / kSha256BlockBytes * kSha256BlockBytes;
+  const Sha256Blocks add_blocks = sha256_blocks();
+  add_blocks(state, data, whole / kSha256BlockBytes);
 
   // The rest, a one bit, zeros, and the length in bits as a big-endian 64-bit number: one block or two.
-  uint8_t tail[2 * kBlock] = {};
+  uint8_t tail[2 * kSha256BlockBytes] = {};
   const size_t rest = size - whole;
   if (rest != 0) std::memcpy(tail, data + whole, rest);
   tail[rest] = 0x80;
-  const size_t tail_bytes = rest + 1 + 8 <= kBlock ? kBlock : 2 * kBlock;
+  const size_t tail_bytes = rest + 1 + 8 <= kSha256BlockBytes ? kSha256BlockBytes : 2 * kSha256BlockBytes;
   const uint64_t bits = static_cast<uint64_t>(size) * 8;
   for (size_t i = 0; i < 8; ++i) tail[tail_bytes - 1 - i] = static_cast<uint8_t>(bits >> (8 * i));
-  for (size_t at = 0; at < tail_bytes; at += kBlock) add_block(state, tail + at);
+  add_blocks(state, tail, tail_bytes / kSha256BlockBytes);
 
   Sha256Digest digest;
   for (size_t i = 0; i < 8; ++i) {

@@ -9,12 +9,8 @@ namespace {
 
 constexpr KernelEntry kEntries[] = {
 #define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
-#if __has_include("kernels/conv2d/kernels.inc")
 #include "kernels/conv2d/kernels.inc"
-#endif
-#if __has_include("kernels/linear/kernels.inc")
 #include "kernels/linear/kernels.inc"
-#endif
 #include "kernels/conv_transpose2d/kernels.inc"
 #include "kernels/convert/kernels.inc"
 #include "kernels/elementwise/kernels.inc"

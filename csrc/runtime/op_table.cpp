@@ -3,14 +3,12 @@
 #include <limits>
 
 #include "kernels/elementwise/elementwise.hpp"
+#include "runtime/model_file.hpp"
 
 namespace edgelane {
 namespace {
 
 constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
-// Larger windows, steps and paddings than any image side that the reader accepts are mistakes, and the bound keeps every product
-// of two of them far inside 64 bits.
-constexpr int64_t kMaxWindow = 65535;
 constexpr int kPerAxis = kMaxRank;
 
 constexpr AttributeRule kAttributes[kAttributeKeys + 1] = {

@@ -21,27 +21,6 @@ std::string shape(const PlanarLayout& l) {
          std::to_string(l.width) + "]";
 }
 
-void check(const Conv2dProblem& p) {
-  require(p.kernel_h > 0 && p.kernel_w > 0 && p.stride_h > 0 && p.stride_w > 0 && p.dilation_h > 0 && p.dilation_w > 0,
-          "kernel, strides and dilations must be positive");
-  require(p.groups > 0 && p.input.channels % p.groups == 0 && p.output.channels % p.groups == 0,
-          std::to_string(p.groups) + " groups do not divide " + std::to_string(p.input.channels) + " input and " +
-              std::to_string(p.output.channels) + " output channels");
-  require(p.input.batch == p.output.batch, "input " + shape(p.input) + " and output " + shape(p.output) + " differ in batch");
-  const bool same = p.residual.batch == p.output.batch && p.residual.channels == p.output.channels &&
-                    p.residual.height == p.output.height && p.residual.width == p.output.width;
-  require(p.residual.channels == 0 || same, "residual " + shape(p.residual) + " is not of the output's shape " + shape(p.output));
-
-  const PlanarLayout& in = p.input;
-  const int below = (p.output.height - 1) * p.stride_h - p.pad_top + (p.kernel_h - 1) * p.dilation_h - (in.height - 1);
-  const int right = (p.output.width - 1) * p.stride_w - p.pad_left + (p.kernel_w - 1) * p.dilation_w - (in.width - 1);
-  require(p.pad_top <= in.border.top && below <= in.border.bottom && p.pad_left <= in.border.left && right <= in.border.right,
-          "the input's border of " + std::to_string(in.border.top) + ", " + std::to_string(in.border.left) + ", " +
-              std::to_string(in.border.bottom) + ", " + std::to_string(in.border.right) + " does not cover padding " +
-              std::to_string(p.pad_top) + ", " + std::to_string(p.pad_left) + ", " + std::to_string(below) + ", " +
-              std::to_string(right) + " (top, left, bottom, right)");
-}
-
 SegmentTable segments_of(const PlanarLayout& to, int source_pitch, int vectors, int lanes) {
   SegmentTable table;
   table.single = to.pitch == source_pitch;
@@ -129,8 +108,28 @@ void plan_phases(const Conv2dProblem& p, int lanes, StripGeometry& g) {
 
 }  // namespace
 
+void check_conv2d(const Conv2dProblem& p) {
+  require(p.kernel_h > 0 && p.kernel_w > 0 && p.stride_h > 0 && p.stride_w > 0 && p.dilation_h > 0 && p.dilation_w > 0,
+          "kernel, strides and dilations must be positive");
+  require(p.groups > 0 && p.input.channels % p.groups == 0 && p.output.channels % p.groups == 0,
+          std::to_string(p.groups) + " groups do not divide " + std::to_string(p.input.channels) + " input and " +
+              std::to_string(p.output.channels) + " output channels");
+  require(p.input.batch == p.output.batch, "input " + shape(p.input) + " and output " + shape(p.output) + " differ in batch");
+  const bool same = p.residual.batch == p.output.batch && p.residual.channels == p.output.channels &&
+                    p.residual.height == p.output.height && p.residual.width == p.output.width;
+  require(p.residual.channels == 0 || same, "residual " + shape(p.residual) + " is not of the output's shape " + shape(p.output));
+
+  const PlanarLayout& in = p.input;
+  const int below = (p.output.height - 1) * p.stride_h - p.pad_top + (p.kernel_h - 1) * p.dilation_h - (in.height - 1);
+  const int right = (p.output.width - 1) * p.stride_w - p.pad_left + (p.kernel_w - 1) * p.dilation_w - (in.width - 1);
+  require(p.pad_top <= in.border.top && below <= in.border.bottom && p.pad_left <= in.border.left && right <= in.border.right,
+          "the input's border of " + std::to_string(in.border.top) + ", " + std::to_string(in.border.left) + ", " +
+              std::to_string(in.border.bottom) + ", " + std::to_string(in.border.right) + " does not cover padding " +
+              std::to_string(p.pad_top) + ", " + std::to_string(p.pad_left) + ", " + std::to_string(below) + ", " +
+              std::to_string(right) + " (top, left, bottom, right)");
+}
+
 StripGeometry plan_strip(const Conv2dProblem& p, bool int8, int lanes) {
-  check(p);
   StripGeometry g;
   g.planes = p.input.groups(int8);
   if (!plan_in_place(p, lanes, g)) plan_phases(p, lanes, g);

@@ -2,16 +2,15 @@
 #pragma once
 
 #include "kernels/conv2d/requantize.hpp"
+#include "kernels/simd/activation.hpp"
 
 namespace edgelane {
 namespace {
 
+// Out of line: some thirty functions would otherwise be copied into every tile.
 template <class V>
-EDGELANE_INLINE V activate_lanes(V x, const Activation& activation) {
-  float lanes[V::width];
-  x.storeu(lanes);
-  for (int i = 0; i < V::width; ++i) lanes[i] = activate(lanes[i], activation);
-  return V::loadu(lanes);
+__attribute__((noinline)) V activate_out_of_line(V x, const Activation& activation) {
+  return apply_activation(x, activation);
 }
 
 // The bounds of an activation that is a clamp; a NaN stays one.
@@ -21,8 +20,8 @@ EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
 }
 
 // Real values or steps of the output, ready to be stored or rounded. `acc` has the folded bias in it, `stored` holds a residual
-// byte in each lane.
-template <class V>
+// byte in each lane. General says at compile time what r.general says.
+template <bool General, class V>
 EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V::Int stored, const Requantize& r) {
   using I = typename V::Int;
   V y = acc.to_float() * multiplier;
@@ -31,8 +30,8 @@ EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V
     y = round_even(y) * V::broadcast(r.intermediate_scale);
   }
   if (r.has_residual) y = y + (stored - I::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
-  if (r.general) {
-    y = activate_lanes(y, r.activation);
+  if constexpr (General) {
+    y = activate_out_of_line(y, r.activation);
     if (!r.float_output) {
       y = y * V::broadcast(r.inverse_output);
       y = select(y == y, y, V::zero());

@@ -75,8 +75,9 @@ class StripConv final : public PreparedKernel {
   template <class T>
   StripConv(const std::string& family, const Conv2dProblem& p, Span<const T> weights, const KernelOptions& options)
       : problem_(p) {
+    check_conv2d(p);
     const ConvWeights shape{p.output.channels, p.input.channels, p.groups, p.kernel_h * p.kernel_w};
-    if (p.groups < 1 || weights.size() != static_cast<size_t>(shape.oc) * shape.group_ic() * shape.taps)
+    if (weights.size() != static_cast<size_t>(shape.oc) * shape.group_ic() * shape.taps)
       throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
                                                     std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
                                                     std::to_string(p.groups) + " x " + std::to_string(shape.taps));

@@ -44,7 +44,8 @@ struct StripTile {
   // Few sums in flight wait for each other: several blocks then have sums of their own, added at the end.
   static constexpr int kSums = BlockOc * Vectors;
   static constexpr int kSplit = kSums >= 8 ? 1 : kSums >= 4 ? 2 : 4;
-  // int8 results are stored four channels at a time, so single channels meet in the buffer.
+  // int8 results are stored four channels at a time, so single channels meet in the buffer. So do activations that are no clamp:
+  // a call within the fast loop would cost its registers.
   static constexpr bool kAlwaysBuffered = Path::kInt8 && BlockOc % kChannelGroup != 0;
   static constexpr int kBufferBlocks = kGroupBlocks;
 
@@ -102,7 +103,7 @@ struct StripTile {
       const int first_block = group * kGroupBlocks;
       const int blocks = a.oc_blocks - first_block < kGroupBlocks ? a.oc_blocks - first_block : kGroupBlocks;
       const int32_t* starts = a.starts + static_cast<int64_t>(first_block) * a.chunks;
-      if (a.chunks == 1 && !kAlwaysBuffered) {
+      if (a.chunks == 1 && a.clamp && !kAlwaysBuffered) {
         for (int b = 0; b < blocks; ++b) {
           Acc acc[BlockOc][Vectors];
           clear(acc);
@@ -136,7 +137,10 @@ struct StripTile {
 #pragma GCC unroll 16
           for (int v = 0; v < Vectors; ++v) Path::store_sum(buffer.sums[b][o][v], acc[o][v]);
       }
-    epilogue.finish_buffered(buffer.sums, blocks, first_block * BlockOc);
+    if (a.clamp)
+      epilogue.template finish_buffered<false>(buffer.sums, blocks, first_block * BlockOc);
+    else
+      epilogue.template finish_buffered<true>(buffer.sums, blocks, first_block * BlockOc);
   }
 };
 

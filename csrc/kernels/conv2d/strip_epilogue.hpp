@@ -50,40 +50,43 @@ struct StripEpilogue {
   const StripArgs& a;
   int image, first_vector;
 
-  // Sums of BlockOc output channels from oc on.
+  // Sums of BlockOc output channels from oc on, of a convolution whose activation is a clamp.
   EDGELANE_INLINE void finish(const Acc (&acc)[BlockOc][Vectors], int oc) const {
     if constexpr (!Path::kInt8) {
 #pragma GCC unroll 16
       for (int o = 0; o < BlockOc; ++o)
         if (oc + o < a.oc)
 #pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) finish_f32(acc[o][v], oc + o, v);
+          for (int v = 0; v < Vectors; ++v) finish_f32<false>(acc[o][v], oc + o, v);
     } else if constexpr (BlockOc % kChannelGroup == 0) {
 #pragma GCC unroll 4
       for (int o = 0; o < BlockOc; o += kChannelGroup)
         if (oc + o < a.oc)
 #pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) finish_quad(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], oc + o, v);
+          for (int v = 0; v < Vectors; ++v) finish_quad<false>(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], oc + o, v);
     }
   }
 
+  // Sums of several blocks from oc on, in memory; any activation (General), or one that is a clamp.
+  template <bool General>
   EDGELANE_INLINE void finish_buffered(const int32_t (&sums)[kGroupBlocks][BlockOc][Vectors][kLanes], int blocks, int oc) const {
     const auto* rows = &sums[0][0];
     const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o)
-        for (int v = 0; v < Vectors; ++v) finish_f32(Path::load_sum(rows[o][v]), oc + o, v);
+        for (int v = 0; v < Vectors; ++v) finish_f32<General>(Path::load_sum(rows[o][v]), oc + o, v);
     } else {
       for (int o = 0; o < channels; o += kChannelGroup)
         for (int v = 0; v < Vectors; ++v) {
           Acc quad[kChannelGroup];
           for (int i = 0; i < kChannelGroup; ++i) quad[i] = o + i < channels ? Path::load_sum(rows[o + i][v]) : Acc::zero();
-          finish_quad(quad[0], quad[1], quad[2], quad[3], oc + o, v);
+          finish_quad<General>(quad[0], quad[1], quad[2], quad[3], oc + o, v);
         }
     }
   }
 
  private:
+  template <bool General>
   EDGELANE_INLINE void finish_f32(V sum, int oc, int v) const {
     V y = sum + V::broadcast(a.bias[oc]);
     if (a.residual != nullptr) {
@@ -91,10 +94,10 @@ struct StripEpilogue {
           static_cast<const float*>(a.residual) + (static_cast<int64_t>(image) * a.residual_planes + oc) * a.residual_plane;
       y = y + load_pixels<V>(a, plane, first_vector + v);
     }
-    if (a.clamp)
-      y = clamp_lanes(y, a.lo, a.hi);
+    if constexpr (General)
+      y = activate_out_of_line(y, a.activation);
     else
-      y = activate_lanes(y, a.activation);
+      y = clamp_lanes(y, a.lo, a.hi);
     store_f32(y, oc, v);
   }
 
@@ -103,11 +106,13 @@ struct StripEpilogue {
     store_pixels<V, float, Mask>(a, plane, first_vector + v, y, V::zero());
   }
 
+  template <bool General>
   EDGELANE_INLINE V requantize_f32(Acc acc, I stored, int oc) const {
-    return requantize_lanes(acc + I::broadcast(a.bias_s32[oc]), V::broadcast(a.multiplier[oc]), stored, a.requantize);
+    return requantize_lanes<General>(acc + I::broadcast(a.bias_s32[oc]), V::broadcast(a.multiplier[oc]), stored, a.requantize);
   }
 
   // Four channels from oc on, those past the last one are padding.
+  template <bool General>
   EDGELANE_INLINE void finish_quad(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int oc, int v) const {
     const Requantize& r = a.requantize;
     I residual = I::zero();
@@ -117,10 +122,10 @@ struct StripEpilogue {
       residual = load_pixels<I>(a, plane, first_vector + v);
     }
     const I byte = I::broadcast(255);
-    const V y0 = requantize_f32(acc0, residual & byte, oc);
-    const V y1 = requantize_f32(acc1, residual.template shr<8>() & byte, oc + 1);
-    const V y2 = requantize_f32(acc2, residual.template shr<16>() & byte, oc + 2);
-    const V y3 = requantize_f32(acc3, residual.template shr<24>(), oc + 3);
+    const V y0 = requantize_f32<General>(acc0, residual & byte, oc);
+    const V y1 = requantize_f32<General>(acc1, residual.template shr<8>() & byte, oc + 1);
+    const V y2 = requantize_f32<General>(acc2, residual.template shr<16>() & byte, oc + 2);
+    const V y3 = requantize_f32<General>(acc3, residual.template shr<24>(), oc + 3);
     if (r.float_output) {
       store_f32(y0, oc, v);
       if (oc + 1 < a.oc) store_f32(y1, oc + 1, v);

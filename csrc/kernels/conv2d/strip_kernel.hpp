@@ -45,9 +45,9 @@ struct StripArgs {
   const float* bias;        // float32: [oc rounded up]
   const float* multiplier;  // int8: [oc rounded up]
   const int32_t* bias_s32;  // int8: [oc rounded up]
-  Activation activation;    // float32
-  bool clamp;               // float32: the activation is min(hi, max(lo, y))
-  float lo, hi;
+  Activation activation;
+  bool clamp;             // the activation is none, relu or clip
+  float lo, hi;           // float32: its bounds
   Requantize requantize;  // int8
 };
 

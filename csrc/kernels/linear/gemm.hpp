@@ -85,10 +85,13 @@ struct GemmTile {
     const int64_t index = static_cast<int64_t>(row) * a.oc + oc;
     if constexpr (!Path::kInt8) {
       V y = acc + V::load(a.bias + oc);
-      y = a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_lanes(y, a.activation);
+      y = a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_out_of_line(y, a.activation);
       y.store_first(static_cast<float*>(a.y) + index, channels);
     } else {
-      const V y = requantize_lanes(acc + I::load(a.bias_s32 + oc), V::load(a.multiplier + oc), I::zero(), a.requantize);
+      const I sum = acc + I::load(a.bias_s32 + oc);
+      const V multiplier = V::load(a.multiplier + oc);
+      const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, I::zero(), a.requantize)
+                          : requantize_lanes<true>(sum, multiplier, I::zero(), a.requantize);
       if (a.requantize.float_output)
         y.store_first(static_cast<float*>(a.y) + index, channels);
       else

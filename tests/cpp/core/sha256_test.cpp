@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
+
+#include "core/sha256_blocks.hpp"
 
 namespace edgelane {
 namespace {
@@ -34,6 +37,22 @@ TEST(Sha256, PaddingBoundaries) {
   EXPECT_EQ(hex(std::string(64, 'x')), "7ce100971f64e7001e8fe5a51973ecdfe1ced42befe7ee8d5fd6219506b5393c");
   EXPECT_EQ(hex(std::string(65, 'x')), "9537c5fdf120482f7d58d25e9ed583f52c02b4e304ea814db1633ad565aed7e9");
 }
+
+#if defined(__x86_64__)
+TEST(Sha256, TheCpusInstructionsAgreeWithPlainCode) {
+  if (!cpu_has_sha()) GTEST_SKIP() << "this CPU has no SHA instructions";
+  std::string bytes;
+  for (size_t i = 0; i < 40 * kSha256BlockBytes + 1; ++i) bytes += static_cast<char>(i * i + 7 * i);
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data()) + 1;  // unaligned
+  for (const size_t count : {0, 1, 2, 3, 40}) {
+    uint32_t plain[8] = {1, 2, 3, 4, 5, 6, 7, 0xFFFFFFFF}, fast[8];
+    std::memcpy(fast, plain, sizeof(plain));
+    sha256_blocks_scalar(plain, data, count);
+    sha256_blocks_shani(fast, data, count);
+    EXPECT_EQ(std::memcmp(plain, fast, sizeof(plain)), 0) << count << " blocks";
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace edgelane

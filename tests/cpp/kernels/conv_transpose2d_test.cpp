@@ -24,6 +24,7 @@ constexpr Case kCases[] = {
     {"grouped", 2, 6, 9, 3, 4, 16, 3, 2, 2, 3, {0, 1, 0, 0}, 1, 1, 0, ActivationKind::none, true},
     {"bilinear enlargement, depthwise", 1, 5, 5, 5, 6, 8, 4, 4, 2, 2, {1, 1, 1, 1}, 1, 1, 0, ActivationKind::none, false},
     {"dilated", 1, 3, 2, 1, 7, 6, 3, 3, 2, 2, {2, 1, 1, 2}, 2, 3, 0, ActivationKind::none, false},
+    {"work for two threads", 1, 9, 11, 1, 12, 20, 4, 4, 2, 2, {1, 1, 1, 1}, 1, 1, 0, ActivationKind::none, true},
     {"pads beyond the kernel", 1, 2, 3, 1, 9, 9, 2, 2, 1, 1, {3, 3, 3, 3}, 1, 1, 0, ActivationKind::none, true},
     {"stride beyond the kernel", 1, 2, 3, 1, 4, 5, 1, 1, 3, 4, {0, 0, 0, 0}, 1, 1, 2, ActivationKind::clip, true},
 };
@@ -55,8 +56,8 @@ TEST(ConvTranspose2d, HostileShapes) {
     const Span<const float> bias = c.bias ? Span<const float>(bias_data.floats(), c.oc) : Span<const float>();
     Data expected(desc(p.output));
     reference::conv_transpose2d(p, weights, bias, x.floats(), expected.floats());
-    // At most 7 * 4 products below 16: sums below 448 of 29 roundings each.
-    check_step("conv_transpose2d", "conv_transpose2d_f32", {&x}, expected, {2e-6f, 29 * 64 * std::ldexp(1.0f, -24)}, c.what,
+    // At most 9 * 4 products below 16, some 37 roundings of sums that rarely pass 64.
+    check_step("conv_transpose2d", "conv_transpose2d_f32", {&x}, expected, {2e-6f, 37 * 64 * std::ldexp(1.0f, -24)}, c.what,
                [&](const KernelOptions& o) { return prepare_conv_transpose2d_f32(p, weights, bias, o); });
   }
 }

@@ -10,8 +10,8 @@ namespace {
 
 using namespace testing_steps;
 
-const std::vector<std::vector<int>> kShapes = {{1, 1, 1, 1}, {2, 5, 3, 17}, {1, 3, 15, 15}, {1, 8, 4, 16},
-                                               {2, 7, 1, 1}, {37},          {3, 1100},      {}};
+const std::vector<std::vector<int>> kShapes = {
+    {1, 1, 1, 1}, {2, 5, 3, 17}, {1, 3, 15, 15}, {1, 8, 4, 16}, {2, 7, 1, 1}, {37}, {3, 1100}, {}, {1, 41, 33, 37}, {40001}};
 
 using PrepareConversion = std::unique_ptr<PreparedKernel> (*)(const TensorDesc&, const TensorDesc&, const KernelOptions&);
 

@@ -10,8 +10,9 @@ namespace {
 
 using namespace testing_steps;
 
-const std::vector<std::vector<int>> kShapes = {{1, 1, 1, 1}, {1, 3, 1, 15}, {2, 5, 7, 17}, {1, 6, 13, 16},  {1},
-                                               {31},         {2, 33},       {3, 5, 7},     {2, 3, 5, 7, 2}, {}};
+const std::vector<std::vector<int>> kShapes = {
+    {1, 1, 1, 1}, {1, 3, 1, 15},   {2, 5, 7, 17},   {1, 6, 13, 16}, {1},           {31}, {2, 33},
+    {3, 5, 7},    {2, 3, 5, 7, 2}, {1, 41, 33, 37}, {40000},        {3, 17, 1001}, {}};
 
 TEST(Elementwise, UnaryFloatOnEveryLayout) {
   const Activation a{ActivationKind::leaky_relu, 0.25f, 0.0f};  // exact: a selection and a product
@@ -93,6 +94,9 @@ const Broadcast kBroadcasts[] = {
     {"plain, middle axis", {2, 3, 5}, {3, 1}, {2, 3, 5}},
     {"plain, a scalar", {5000}, {1}, {5000}},
     {"planar within five axes", {2, 3, 2, 5}, {4, 1, 1, 1, 1}, {4, 2, 3, 2, 5}},
+    {"work for two threads", {1, 41, 33, 37}, {1, 41, 1, 1}, {1, 41, 33, 37}},
+    {"plain work for two threads", {7, 6001}, {6001}, {7, 6001}},
+    {"vectors for two threads", {40001}, {40001}, {40001}},
     {"no axes", {}, {}, {}},
 };
 

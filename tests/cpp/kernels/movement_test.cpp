@@ -30,6 +30,8 @@ const Concat kConcats[] = {
     {"widths", {1, 5, 3, 0}, 3, {17, 1, 15}},
     {"plain", {3, 0}, 1, {1, 16, 4}},
     {"vectors", {0}, 0, {5, 1}},
+    {"work for two threads", {1, 0, 33, 37}, 1, {21, 20}},
+    {"plain work for two threads", {300, 0}, 1, {90, 61}},
     {"five axes", {2, 2, 0, 2, 3}, 2, {1, 2}},
 };
 
@@ -78,6 +80,7 @@ const Slice kSlices[] = {
     {"every second pixel", {2, 6, 9, 21}, {1, 0, 1, 0}, {1, 1, 2, 2}, {1, 6, 4, 11}},
     {"a column", {3, 17}, {0, 4}, {1, 1}, {3, 1}},
     {"a token", {2, 7, 19}, {0, 0, 0}, {1, 1, 1}, {2, 1, 19}},
+    {"work for two threads", {1, 50, 40, 37}, {0, 3, 5, 0}, {1, 1, 1, 1}, {1, 41, 33, 37}},
     {"one number", {9}, {8}, {3}, {1}},
 };
 
@@ -99,7 +102,7 @@ TEST(Movement, Slice) {
 TEST(Movement, Transpose) {
   const std::vector<std::vector<int>> perms = {{0, 2, 3, 1}, {0, 3, 1, 2}, {0, 1, 3, 2}, {3, 2, 1, 0},
                                                {0, 1, 2, 3}, {1, 0},       {0, 2, 1},    {2, 0, 1, 4, 3}};
-  const int sizes[] = {2, 6, 5, 17, 3};
+  const int sizes[] = {2, 6, 55, 57, 3};
   for (const std::vector<int>& perm : perms) {
     for (const DType dtype : kDtypes) {
       const std::vector<int> from(sizes, sizes + perm.size());
@@ -131,6 +134,8 @@ TEST(Movement, Reshape) {
       {{2, 8, 1, 1}, {1, 16, 1, 1}},
       {{1, 4, 2, 3}, {1, 2, 2, 2, 3}},
       {{1, 7, 1, 1}, {1, 1, 1, 7}},
+      {{1, 41, 33, 37}, {41, 1221}},
+      {{41, 1221}, {1, 41, 33, 37}},
   };
   for (const auto& c : cases) {
     for (const DType dtype : kDtypes) {
@@ -151,9 +156,10 @@ TEST(Movement, Reshape) {
 TEST(Movement, ChannelShuffle) {
   for (const DType dtype : {DType::float32, DType::int8}) {
     for (const Border& border : kBorders) {
-      for (const int groups : {1, 2, 3, 6}) {
-        const TensorDesc in = tensor(dtype, {2, 18, 5, 17}, border, kQuant),
-                         out = tensor(dtype, {2, 18, 5, 17}, {1, 2, 0, 1}, kQuant);
+      for (const int groups : {1, 2, 3, 6, 9}) {
+        const int size = groups == 9 ? 41 : 5;  // the last one is work for two threads
+        const TensorDesc in = tensor(dtype, {2, 18, size, 17}, border, kQuant),
+                         out = tensor(dtype, {2, 18, size, 17}, {1, 2, 0, 1}, kQuant);
         const Data x = random_data(in, 4);
         Data expected(out);
         reference::channel_shuffle(in, out, groups, x.bytes.data(), expected.bytes.data());
@@ -175,6 +181,7 @@ const Pad kPads[] = {
     {"channels", {1, 3, 2, 5}, {0, 2, 0, 0}, {1, 7, 2, 5}},
     {"batches", {1, 3, 2, 5}, {1, 0, 0, 0}, {3, 3, 2, 5}},
     {"plain", {3, 5}, {1, 2}, {4, 9}},
+    {"work for two threads", {1, 41, 30, 35}, {0, 0, 1, 1}, {1, 41, 33, 37}},
     {"one element", {1}, {2}, {4}},
 };
 

@@ -33,6 +33,7 @@ constexpr Window kWindows[] = {
     {"wide window", 1, 2, 13, 13, 13, 13, 1, 1, {6, 6, 6, 6}, 1, 1, false},
     {"flat window", 1, 2, 9, 40, 1, 7, 1, 1, {0, 3, 0, 3}, 1, 1, false},
     {"stride beyond the window", 1, 3, 11, 29, 1, 1, 4, 2, {0, 0, 0, 0}, 1, 1, false},
+    {"work for two threads", 1, 37, 33, 41, 3, 3, 1, 1, {1, 1, 1, 1}, 1, 1, false},
     {"one tile of the line is not enough", 1, 1, 2, 9000, 2, 3, 1, 2, {0, 1, 0, 1}, 1, 1, false},
 };
 
@@ -115,7 +116,7 @@ TEST(Pool, AverageInt8RoundsHalvesToEvenAndSaturates) {
 }
 
 TEST(Pool, GlobalAverage) {
-  const int shapes[][4] = {{1, 1, 1, 1}, {2, 5, 7, 7}, {1, 3, 1, 17}, {1, 6, 13, 15}, {1, 4, 31, 33}};
+  const int shapes[][4] = {{1, 1, 1, 1}, {2, 5, 7, 7}, {1, 3, 1, 17}, {1, 6, 13, 15}, {1, 4, 31, 33}, {1, 38, 33, 33}};
   for (const auto& s : shapes) {
     for (const Border border : {Border{}, Border{1, 3, 2, 1}}) {
       PoolProblem p;

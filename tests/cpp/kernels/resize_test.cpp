@@ -15,7 +15,7 @@ struct Sizes {
   int in_h, in_w, out_h, out_w;
 };
 constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {1, 1, 5, 3},  {7, 5, 14, 10}, {13, 17, 31, 29},
-                            {16, 16, 4, 5}, {9, 33, 1, 1}, {3, 4, 3, 4}};
+                            {16, 16, 4, 5}, {9, 33, 1, 1}, {3, 4, 3, 4},   {33, 35, 66, 70}};
 
 ResizeProblem problem(const Sizes& s, Mode mode, Coordinates coordinates, Nearest nearest, const TensorDesc& in,
                       const TensorDesc& out) {

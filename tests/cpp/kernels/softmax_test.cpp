@@ -23,8 +23,9 @@ void check_softmax(const Data& x, const TensorDesc& output, int axis, const std:
 }
 
 TEST(Softmax, EveryAxisOfEveryLayout) {
-  const std::vector<std::vector<int>> shapes = {{1},          {1000},         {3, 17},       {2, 5, 31},
-                                                {1, 1, 1, 1}, {2, 21, 5, 15}, {1, 3, 9, 16}, {2, 2, 3, 2, 3}};
+  const std::vector<std::vector<int>> shapes = {
+      {1},           {1000},          {3, 17},         {2, 5, 31}, {1, 1, 1, 1}, {2, 21, 5, 15},
+      {1, 3, 9, 16}, {2, 2, 3, 2, 3}, {1, 21, 45, 47}, {45, 1001}};
   for (const std::vector<int>& shape : shapes) {
     for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis) {
       check_softmax(random_data(f32(shape, {1, 0, 0, 2}), axis), f32(shape, {0, 1, 2, 1}), axis,

@@ -1,0 +1,89 @@
+#include "core/cpu_features.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "core/status.hpp"
+
+namespace edgelane {
+namespace {
+
+// Sets EDGELANE_ISA for one test and restores it.
+class Environment {
+ public:
+  explicit Environment(const char* value) {
+    const char* before = std::getenv("EDGELANE_ISA");
+    had_ = before != nullptr;
+    if (had_) before_ = before;
+    if (value == nullptr)
+      unsetenv("EDGELANE_ISA");
+    else
+      setenv("EDGELANE_ISA", value, 1);
+  }
+  ~Environment() {
+    if (had_)
+      setenv("EDGELANE_ISA", before_.c_str(), 1);
+    else
+      unsetenv("EDGELANE_ISA");
+  }
+
+ private:
+  bool had_ = false;
+  std::string before_;
+};
+
+TEST(CpuFeatures, ListsScalarFirstAndInOrder) {
+  const std::vector<Isa>& isas = available_isas();
+  ASSERT_FALSE(isas.empty());
+  EXPECT_EQ(isas.front(), Isa::scalar);
+  for (size_t i = 1; i < isas.size(); ++i) EXPECT_LT(isas[i - 1], isas[i]);
+}
+
+TEST(CpuFeatures, SelectsTheBestUnlessAsked) {
+  Environment none(nullptr);
+  EXPECT_EQ(select_isa(""), available_isas().back());
+  EXPECT_EQ(select_isa("scalar"), Isa::scalar);
+}
+
+TEST(CpuFeatures, ReadsTheEnvironmentWhereNothingIsRequested) {
+  Environment scalar("scalar");
+  EXPECT_EQ(select_isa(""), Isa::scalar);
+  const Isa best = available_isas().back();
+  EXPECT_EQ(select_isa(isa_name(best)), best);
+}
+
+TEST(CpuFeatures, RefusesAnUnknownName) {
+  try {
+    select_isa("avx3");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), StatusCode::invalid_argument);
+    EXPECT_NE(std::string(e.what()).find("avx512_vnni"), std::string::npos) << "the known names are listed";
+  }
+}
+
+TEST(CpuFeatures, RefusesWhatTheCpuLacks) {
+  bool refused = false;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni}) {
+    bool available = false;
+    for (Isa have : available_isas()) available |= have == isa;
+    if (available) {
+      EXPECT_EQ(select_isa(isa_name(isa)), isa);
+      continue;
+    }
+    refused = true;
+    try {
+      select_isa(isa_name(isa));
+      FAIL() << isa_name(isa) << ": no error";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), StatusCode::unsupported);
+    }
+  }
+  if (!refused) GTEST_SKIP() << "this CPU has every instruction set";
+}
+
+TEST(CpuFeatures, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }
+
+}  // namespace
+}  // namespace edgelane

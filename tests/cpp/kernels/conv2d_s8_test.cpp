@@ -1,0 +1,207 @@
+// Every int8 convolution kernel against the reference: equal bit for bit, on every instruction set.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "kernels/conv2d/reference.hpp"
+#include "kernels/conv2d_support.hpp"
+
+namespace edgelane {
+namespace {
+
+struct KernelLine {
+  const char *family, *name;
+  Isa isa;
+};
+constexpr KernelLine kLines[] = {
+#define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
+#include "kernels/conv2d/kernels.inc"
+#undef EDGELANE_KERNEL
+};
+
+struct Quantisation {
+  int input_zero, output_zero, residual_zero;
+  bool intermediate, float_output;
+};
+
+struct Tensors {
+  std::vector<int8_t> weights;
+  std::vector<int32_t> bias;
+  std::vector<float> weight_scales;
+  AlignedBuffer<uint8_t> x, residual;
+  Conv2dS8Params params;
+
+  Tensors(const Conv2dCase& c, const Conv2dProblem& p, const Quantisation& q) {
+    std::mt19937 random(1);
+    std::uniform_int_distribution<int> any(-128, 127);
+    std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
+    for_each_weight(c, [&](size_t, bool kept) { weights.push_back(static_cast<int8_t>(kept ? any(random) : 0)); });
+    for (int o = 0; o < c.oc; ++o) {
+      bias.push_back(any(random) * 50);
+      weight_scales.push_back(0.01f * uniform(random));
+    }
+    params.input = {0.05f, q.input_zero};
+    params.residual = {0.3f, q.residual_zero};
+    // So that some results saturate and most do not.
+    const float terms = static_cast<float>(c.channels / c.groups * c.kernel_h * c.kernel_w);
+    params.output = {0.05f * 0.01f * 128 * 128 / 128 * std::sqrt(terms) * 0.3f, q.output_zero};
+    params.has_intermediate = q.intermediate;
+    params.intermediate = {params.output.scale * 1.1f, 3};
+    params.weight_scales = weight_scales;
+    params.float_output = q.float_output;
+    x = filled(p.input, q.input_zero, random);
+    if (c.residual) residual = filled(p.residual, q.residual_zero, random);
+  }
+
+  static AlignedBuffer<uint8_t> filled(const PlanarLayout& layout, int zero, std::mt19937& random) {
+    std::uniform_int_distribution<int> any(0, 255);
+    AlignedBuffer<uint8_t> data(layout.bytes(true));
+    std::memset(data.data(), zero + kActivationBias, data.size());
+    const int groups = layout.groups(true);
+    for (int n = 0; n < layout.batch; ++n)
+      for (int channel = 0; channel < layout.channels; ++channel)
+        for (int y = 0; y < layout.height; ++y)
+          for (int x = 0; x < layout.width; ++x) {
+            const int64_t plane = static_cast<int64_t>(n) * groups + channel / kChannelGroup;
+            // Extremes more often than by chance.
+            const int draw = any(random);
+            data[(plane * layout.plane + layout.index(y, x)) * kChannelGroup + channel % kChannelGroup] =
+                static_cast<uint8_t>(draw < 32    ? 0
+                                     : draw > 224 ? 255
+                                                  : draw);
+          }
+    return data;
+  }
+};
+
+KernelOptions forced(const KernelLine& line) {
+  KernelOptions options;
+  options.isa = line.isa;
+  options.kernel = line.name;
+  return options;
+}
+
+// allowed_steps: 0, or 1 where the activation goes through an approximation of its own.
+void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q,
+             int allowed_steps = 0) {
+  SCOPED_TRACE(std::string(line.name) + " on " + c.name + ", activation " + activation_name(activation.kind));
+  Conv2dProblem p = conv2d_problem(c);
+  p.activation = activation;
+  const Tensors t(c, p, q);
+  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, t.bias, forced(line));
+  EXPECT_EQ(kernel->info().kernel, line.name);
+  EXPECT_EQ(kernel->info().isa, line.isa);
+
+  const size_t bytes = p.output.bytes(!q.float_output);
+  std::vector<uint8_t> expected(bytes);
+  reference_conv2d_s8(p, t.params, t.weights, t.bias, t.x.data(), t.residual.data(), expected.data());
+  const std::vector<uint8_t> y = run_conv2d<uint8_t>(*kernel, t.x.data(), t.residual.data(), bytes, 1);
+  int wrong = 0;
+  for (size_t i = 0; i < bytes && wrong < 5; ++i)
+    if (std::abs(y[i] - expected[i]) > allowed_steps) {
+      ++wrong;
+      ADD_FAILURE() << "byte " << i << " is " << int{y[i]} << ", expected " << int{expected[i]};
+    }
+  EXPECT_EQ(run_conv2d<uint8_t>(*kernel, t.x.data(), t.residual.data(), bytes, 2), y) << "two threads change the result";
+}
+
+class Conv2dS8 : public testing::TestWithParam<KernelLine> {
+ protected:
+  void SetUp() override {
+    if (!runs_here(GetParam().isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(GetParam().isa);
+  }
+};
+
+TEST_P(Conv2dS8, EqualsTheReferenceOnHostileShapes) {
+  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, true, false});
+}
+
+TEST_P(Conv2dS8, EqualsTheReferenceSymmetrically) {
+  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::none, 0, 0}, {0, 0, 0, false, false});
+}
+
+TEST_P(Conv2dS8, AppliesEveryKindOfEpilogue) {
+  for (const Conv2dCase& c : conv2d_cases()) {
+    const std::string name = c.name;
+    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
+    for (int extreme : {-128, 127}) {
+      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {extreme, extreme, extreme, false, false});
+      compare(GetParam(), c, {ActivationKind::clip, -0.4f, 0.9f}, {extreme, 0, -extreme - 1, true, false});
+    }
+    for (bool intermediate : {false, true}) {
+      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {3, 0, -4, intermediate, true});
+      compare(GetParam(), c, {ActivationKind::clip, 0.5f, 6.0f}, {3, -128, -4, intermediate, false});
+      compare(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, 1);
+      compare(GetParam(), c, {ActivationKind::hard_swish, 0, 0}, {0, 1, 2, intermediate, false}, 1);
+      compare(GetParam(), c, {ActivationKind::sigmoid, 0, 0}, {0, 1, 2, intermediate, false}, 1);
+    }
+  }
+}
+
+TEST_P(Conv2dS8, AccumulatesExtremesExactly) {
+  const Conv2dCase c = {"extremes", 1, 512, 3, 3, 8, 3, 3, 1, 1, 1, 1, 1, {1, 1, 1, 1}, {}, {}, "dense", false};
+  Conv2dProblem p = conv2d_problem(c);
+  Tensors t(c, p, {0, 0, 0, false, true});
+  for (int8_t weight : {int8_t{-128}, int8_t{127}})
+    for (uint8_t stored : {uint8_t{0}, uint8_t{255}}) {
+      std::fill(t.weights.begin(), t.weights.end(), weight);
+      std::memset(t.x.data(), stored, t.x.size());
+      std::fill(t.weight_scales.begin(), t.weight_scales.end(), 1.0f);
+      t.params.input = {1.0f, 0};
+      const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
+      const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
+      EXPECT_EQ(y[static_cast<size_t>(p.output.index(1, 1))], static_cast<float>(512 * 9 * weight * (stored - 128)));
+    }
+}
+
+std::vector<KernelLine> lines() {
+  std::vector<KernelLine> found;
+  for (const KernelLine& line : kLines)
+    if (std::string(line.family) == "conv2d_s8") found.push_back(line);
+  return found;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryKernel, Conv2dS8, testing::ValuesIn(lines()),
+                         [](const testing::TestParamInfo<KernelLine>& info) { return std::string(info.param.name); });
+
+// The factors that reference and kernels share, against the arithmetic of export/FORMAT.md without any folding, in double.
+TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
+  std::mt19937 random(5);
+  std::uniform_int_distribution<int> any(-128, 127), sum(-200000, 200000);
+  int different = 0, count = 0;
+  for (bool intermediate : {false, true})
+    for (const Activation& activation :
+         {Activation{ActivationKind::none, 0, 0}, Activation{ActivationKind::relu, 0, 0},
+          Activation{ActivationKind::clip, -1.0f, 2.0f}, Activation{ActivationKind::sigmoid, 0, 0}}) {
+      Conv2dS8Params q;
+      q.input = {0.021f, 4};
+      const float weight_scale = 0.0037f;
+      q.weight_scales = {&weight_scale, 1};
+      q.output = {0.043f, -11};
+      q.residual = {0.017f, 23};
+      q.has_intermediate = intermediate;
+      q.intermediate = {0.13f, -5};
+      const int8_t weights[] = {1, -3};
+      const int32_t bias[] = {77};
+      const FoldedScales f = fold_scales(q, activation, true, 1, weights, bias);
+      for (int i = 0; i < 20000; ++i, ++count) {
+        const int acc = sum(random), stored_residual = any(random) + kActivationBias;
+        // The folded bias holds the zero point's share of both weights.
+        const int raw = acc + (4 + kActivationBias) * (1 - 3);
+        double t = (acc + 77) * (0.021f * 0.0037f);
+        if (intermediate) t = 0.13f * (std::fmax(-128.0, std::fmin(127.0, std::nearbyint(t / 0.13f) - 5)) + 5);
+        t += 0.017f * (stored_residual - kActivationBias - 23);
+        t = activate(static_cast<float>(t), activation);
+        const int expected = static_cast<int>(std::fmax(-128.0, std::fmin(127.0, std::nearbyint(t / 0.043f) - 11)));
+        const int got = requantize_stored(raw + f.bias[0], f.multiplier[0], static_cast<uint8_t>(stored_residual), f.requantize) -
+                        kActivationBias;
+        EXPECT_LE(std::abs(got - expected), intermediate ? 4 : 1);  // an intermediate step is worth three of the output's
+        different += got != expected;
+      }
+    }
+  EXPECT_LE(different, count / 1000);
+}
+
+}  // namespace
+}  // namespace edgelane
