@@ -39,7 +39,7 @@ def test_same_split_in_another_place_and_order(maker: Maker, tmp_path):
 
 
 def test_limit_keeps_the_split_and_the_classes(maker: Maker):
-    maker.count = 60
+    maker.count = 120
     whole = load(str(maker.class_folders()))
     limited = load(str(maker.root), limit=20)
     assert [len(limited.train), len(limited.val), len(limited.test)] == [14, 2, 4]

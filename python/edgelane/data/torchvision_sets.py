@@ -111,6 +111,9 @@ def _read_gtsrb(root: Path, download: bool) -> Index:
     index = Index("gtsrb", list(GTSRB_CLASSES), [])
     for split in ("train", "test"):
         for path, label in GTSRB(str(root), split=split, download=download)._samples:
+            if split == "train":  # torchvision counts the folders, which goes wrong when one is missing
+                name = Path(path).parent.name
+                label = int(name) if name.isdigit() else -1
             if not 0 <= label < len(GTSRB_CLASSES):
                 index.skips.add("unknown class id", f"{path} has {label}")
                 continue

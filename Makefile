@@ -1,0 +1,72 @@
+# edgelane: `make demo` shows the main job, `make test` checks everything, `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CPP_SOURCES := $(shell find csrc tests/cpp -name '*.[ch]pp' -o -name '*.c' -o -name '*.h' -o -name '*.inc')
+NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long lint format types cpp-test sanitize bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: $(VENV)/.demo $(VENV)/.native  ## train, prune, quantise, export, compile, run and benchmark a sign classifier
+	$(BIN)/edgelane demo
+
+test: lint types cpp-test sanitize  ## everything that checks the project: lint, types, C++ tests, sanitizers, Python tests
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: test  ## what takes longer: the rest of the model zoo, more corruptions
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.dev  ## formatting and static checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
+
+format: $(VENV)/.dev  ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+types: $(VENV)/.dev $(VENV)/.native  ## mypy
+	$(BIN)/mypy
+
+cpp-test: $(VENV)/.native  ## the C++ tests, without Python
+	$(BIN)/cmake -S csrc -B build/cmake -DEDGELANE_TESTS=ON -DEDGELANE_EXAMPLES=ON > build/configure.log || (cat build/configure.log; false)
+	$(BIN)/cmake --build build/cmake
+	build/cmake/edgelane_tests --gtest_brief=1
+
+sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behaviour sanitizers
+	@mkdir -p build
+	$(BIN)/cmake -S csrc -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+	    -DEDGELANE_TESTS=ON -DEDGELANE_SANITIZE=ON > build/configure.log || (cat build/configure.log; false)
+	$(BIN)/cmake --build build/sanitize
+	build/sanitize/edgelane_tests --gtest_brief=1
+
+bench: $(VENV)/.dev $(VENV)/.native  ## kernel benchmarks; JSON in build/bench.json
+	$(BIN)/python -m pytest benchmarks --benchmark-json=build/bench.json
+
+clean:  ## remove what was built; the environment and runs/ stay
+	rm -rf build python/edgelane/*.so $(VENV)/.native
+
+# The environment. Each stamp is remade only when what it installs has changed.
+$(VENV)/.tools: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "edgelane needs Python 3.10 or newer, found " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "pybind11>=2.13" "cmake>=3.22" ninja
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.tools setup.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation -e ".[all]"
+	@touch $@ $(VENV)/.native
+
+$(VENV)/.dev: $(VENV)/.tools setup.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation -e ".[dev]"
+	@touch $@ $(VENV)/.demo $(VENV)/.native
+
+$(VENV)/.native: $(VENV)/.tools $(NATIVE_SOURCES)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
