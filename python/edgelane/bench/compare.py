@@ -125,6 +125,8 @@ def _parse_target(text: str, model: Path, metadata: Mapping[str, Any]) -> tuple[
         raise EdgelaneError(
             f"unknown engine {text!r} to compare with; choose from {', '.join(KINDS[1:])}, or ENGINE=FILE"
         )
+    if file and not Path(file).is_file():
+        raise EdgelaneError(f"{file} does not exist")
     if file:
         return f"{kind} {file}", kind, Path(file), False
     if kind == "torch":

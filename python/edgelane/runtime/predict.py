@@ -306,16 +306,16 @@ def _run_video(
             raise UnreadableError(f"cannot read the video {path}: {error}") from error
         total = stream.frames or None
         writer: _VideoWriter | None = None
-        if target is not None:
-            target = target.with_name(f"{target.name}.overlay.mp4")
-            writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
-            stack.callback(writer.close)
         try:
             for index, frame in enumerate(container.decode(stream)):
                 image = frame.to_image()
                 prediction = classifier.predict(image, f"{path}#{index}")
                 predictions.append(prediction)
-                if writer is not None:
+                if target is not None:
+                    if writer is None:  # not before there is a frame: damage leaves no empty file or folder
+                        target = target.with_name(f"{target.name}.overlay.mp4")
+                        writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
+                        stack.callback(writer.close)
                     writer.add(overlay(image, prediction))
                 if progress is not None:
                     progress(index + 1, total)
