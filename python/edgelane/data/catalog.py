@@ -29,7 +29,10 @@ def data_folders() -> list[Path]:
 
 
 def find_index(source: str, *, task: str, seed: int, limit: int | None) -> Index:
-    """The index of a named data set or of a folder. Raises EdgelaneError when it is unknown, absent or not a data set."""
+    """The index of a named data set or of a folder.
+
+    Raises EdgelaneError when it is unknown, absent or not a data set.
+    """
     if source == "scenes":
         from edgelane.data.scenes.dataset import index_scenes
 

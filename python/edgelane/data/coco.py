@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 def find(folder: Path) -> list[tuple[Path, Document | None]]:
     """The folder's COCO documents with their content (None: damaged JSON); none when it is no such folder."""
-    candidates = []
+    candidates: list[tuple[Path, Document | None]] = []
     for path in sorted_files(folder, {".json"}):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -34,7 +34,8 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
     """The photos and boxes of the documents; classes in the order of the category ids."""
     skips = Skips()
     images = {path.relative_to(folder).as_posix(): path for path in sorted_files(folder, IMAGE_SUFFIXES)}
-    by_name = {path.name: path for path in images.values()}
+    files = set(images.values())
+    by_name = {path.name: path for path in files}
     names: dict[int, str] = {}
     for path, content in documents:
         if content is None:
@@ -49,19 +50,22 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
         boxes = _boxes(content, path, ids, skips)
         split = _split(path)
         for entry in content["images"]:
-            if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or "id" not in entry:
+            if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
                 skips.add("malformed image entry", str(path))
                 continue
+            if not isinstance(entry.get("id"), int | str):
+                skips.add("malformed image entry", f"{path}: {entry['file_name']}")
+                continue
+            labels = boxes.pop(entry["id"], [])
             name = entry["file_name"]
-            beside = (path.parent / name).as_posix()
-            file = next((p for p in images.values() if p.as_posix() == beside), None) if name in by_name else None
-            file = file or images.get(name) or by_name.get(Path(name).name)
+            # Only files that the walk of the folder found: a name such as ../../x leads nowhere.
+            beside = path.parent / name
+            file = beside if beside in files else images.get(name) or by_name.get(Path(name).name)
             if file is None:
                 skips.add("annotation without an image", f"{path}: {name}")
                 continue
             size = (entry.get("width"), entry.get("height"))
             declared = size if all(isinstance(side, int) and side > 0 for side in size) else None
-            labels = boxes.pop(entry["id"], [])
             photos.append(Photo.of_file(file, Path(name).stem, labels, declared_size=declared, split=split))
         for identifier, lost in boxes.items():
             for _ in lost:

@@ -94,7 +94,7 @@ def _to_tensor(pixels: Pixels) -> Tensor:
 
 
 def classification_augmentation(preprocessing: Preprocessing, flip: bool) -> Any:
-    """uint8 [3, H, W] to float32 [3, h, w]: small shifts, rotations and colour changes, none that changes a sign's meaning."""
+    """uint8 [3, H, W] to float32 [3, h, w]: small shifts, turns and colour changes that leave a sign its meaning."""
     size = (preprocessing.height, preprocessing.width)
     enlarged = (round(size[0] * ENLARGE), round(size[1] * ENLARGE))
     middle = [int(value) for value in 255 * np.array(preprocessing.mean)]
@@ -110,7 +110,7 @@ def classification_augmentation(preprocessing: Preprocessing, flip: bool) -> Any
 
 
 def detection_augmentation(preprocessing: Preprocessing, flip: bool) -> Any:
-    """(uint8 Image, target) to (float32, target): the boxes follow the pixels; those pushed out of the picture are dropped."""
+    """(uint8 Image, target) to (float32, target): boxes follow the pixels, those pushed out are dropped."""
     middle = [int(value) for value in 255 * np.array(preprocessing.mean)]
     steps: list[Any] = [
         v2.RandomAffine(

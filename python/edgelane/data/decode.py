@@ -89,12 +89,16 @@ def read_photo(photo: Photo) -> tuple[Image.Image, list[Label]]:
 
 
 class Decoder:
-    """Turns photos into verified items with cached pixels, and counts what it had to skip in `skips`."""
+    """Turns photos into verified items with cached pixels, and counts what it had to skip in `skips`.
 
-    def __init__(self, task: str, preprocessing: Preprocessing, skips: Skips) -> None:
+    `expected`: about how many items there will be.
+    """
+
+    def __init__(self, task: str, preprocessing: Preprocessing, skips: Skips, expected: int) -> None:
         self.task, self.preprocessing, self.skips = task, preprocessing, skips
         height, width = round(preprocessing.height * ENLARGE), round(preprocessing.width * ENLARGE)
         self._enlarged = Preprocessing(height, width, preprocessing.mean, preprocessing.std)
+        self._thrifty = expected * height * width * 3 > CACHE_BYTES // 4
         self._budget = CACHE_BYTES
         self.lost: Counter[int] = Counter()  # class index → labels lost with a corrupt photo or a useless box
 
@@ -139,13 +143,11 @@ class Decoder:
             crop, target = image.crop(crop_region(box, image.size, train_margin())), self._enlarged
         else:
             crop, target = image.crop(crop_region(box, image.size)), self.preprocessing
-        # A crop with fewer pixels than the target stays as it is: smaller in memory, and the result is the same.
-        small = crop.width * crop.height <= target.width * target.height
-        return np.asarray(crop if small else target.resize(crop))
+        # In a large data set a crop with fewer pixels than the target stays small: the result is the same, later.
+        small = crop.width * crop.height < target.width * target.height
+        return np.asarray(crop if small and self._thrifty else target.resize(crop))
 
 
 def train_margin() -> float:
     """The margin of a training crop, such that its middle 1/ENLARGE shows what a test crop shows."""
     return (ENLARGE * (1 + 2 * MARGIN) - 1) / 2
-
-

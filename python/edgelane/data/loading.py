@@ -13,6 +13,7 @@ from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import Preprocessing
 
 TASKS = ("classification", "detection")
+LIMITED_BATCH = 8  # photos decoded at once until a limit is reached
 
 
 def load(
@@ -26,11 +27,11 @@ def load(
 ) -> DataBundle:
     """Read, verify and split a data set.
 
-    `source`: "scenes", "road_signs", "carla", "mnist", "cifar10", "gtsrb", "kitti", or a folder of class folders, Pascal
-    VOC, YOLO text or COCO JSON. `task`: "classification" (a labelled box becomes a crop with 15 % margin) or "detection".
-    `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split never depends on it.
-    `limit`: at most this many items in all three splits together. `flip`: mirror training items at random, which
-    changes the meaning of some signs.
+    `source`: "scenes", "road_signs", "carla", "mnist", "cifar10", "gtsrb", "kitti", or a folder of class folders,
+    Pascal VOC, YOLO text or COCO JSON. `task`: "classification" (a labelled box becomes a crop with 15 % margin) or
+    "detection". `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split never
+    depends on it. `limit`: at most this many items in all three splits together. `flip`: mirror training items at
+    random, which changes the meaning of some signs.
 
     Every picture is decoded once here. What is damaged or makes no sense is left out and counted in `skipped`.
     Raises EdgelaneError when the source is unknown or absent, or when a split has nothing left.
@@ -52,12 +53,12 @@ def load(
         raise EdgelaneError(f"{source}: nothing to load for {task}; {index.skips.describe()}")
     assign(index.photos, str(source))
     quotas = _quotas(limit)
-    decoder = Decoder(task, preprocessing, index.skips)
+    expected = limit or sum(len(photo.labels or [0]) for photo in index.photos)
+    decoder = Decoder(task, preprocessing, index.skips, expected)
     splits: dict[str, list[Item]] = {}
     for split, quota in quotas.items():
         photos = [photo for photo in index.photos if photo.split == split]
-        items = list(decoder.items(_first(photos, quota, task)))
-        splits[split] = items if quota is None else items[:quota]
+        splits[split] = _collect(decoder, photos, quota)
     classes = _drop_empty_classes(index, decoder, splits)
     for split, items in splits.items():
         if not any(item.labels for item in items):
@@ -99,24 +100,23 @@ def _quotas(limit: int | None) -> dict[str, int | None]:
     return {"train": limit - sum(quota or 0 for quota in quotas.values()), **quotas}
 
 
-def _first(photos: list[Photo], quota: int | None, task: str) -> list[Photo]:
-    """As many photos as give `quota` items: each class's first photo, then the others in the order of a hash."""
+def _collect(decoder: Decoder, photos: list[Photo], quota: int | None) -> list[Item]:
+    """The items of all `photos`, or the first `quota` items: each class's first photo, then the order of a hash."""
     if quota is None:
-        return photos
-    shuffled = sorted(photos, key=lambda photo: (fraction(photo.path, "limit"), photo.path))
+        return list(decoder.items(photos))
     seen: set[int] = set()
-    front, rest = [], []
-    for photo in shuffled:
+    front: list[Photo] = []
+    rest: list[Photo] = []
+    for photo in sorted(photos, key=lambda photo: (fraction(photo.path, "limit"), photo.path)):
         new = {entry.label for entry in photo.labels or []} - seen
         seen |= new
         (front if new else rest).append(photo)
-    chosen, items = [], 0
-    for photo in front + rest:
-        if items >= quota:
+    ordered, items = front + rest, list[Item]()
+    for start in range(0, len(ordered), LIMITED_BATCH):
+        if len(items) >= quota:
             break
-        chosen.append(photo)
-        items += 1 if task == "detection" or photo.labels is None else len(photo.labels)
-    return chosen
+        items += decoder.items(ordered[start : start + LIMITED_BATCH])
+    return items[:quota]
 
 
 def _drop_empty_classes(index: Index, decoder: Decoder, splits: dict[str, list[Item]]) -> tuple[str, ...]:
@@ -136,5 +136,3 @@ def _drop_empty_classes(index: Index, decoder: Decoder, splits: dict[str, list[I
     for item in (item for items in splits.values() for item in items):
         item.labels = [replace(entry, label=renumbered[entry.label]) for entry in item.labels]
     return tuple(index.classes[label] for label in kept)
-
-

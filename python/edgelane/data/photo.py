@@ -32,10 +32,10 @@ class Label:
 class Photo:
     """One picture and its labels.
 
-    `path`: the file, or a name such as "scenes/000012" where there is none. `key`: what the split hashes; photos that
-    show the same thing share a key. `split`: given by the data set, or None. `labels`: None where only reading the photo
-    tells them. `declared_size`: (width, height) that the annotation names, if it does. `relative`: boxes are fractions
-    of the width and height, as in YOLO text. `open`: decodes the picture to RGB and says its labels.
+    `path`: the file, or a name such as "scenes/0/000012" where there is none. `key`: what the split hashes; photos that
+    show the same thing share a key. `split`: given by the data set, or None. `labels`: None where only reading the
+    photo tells them. `declared_size`: (width, height) that the annotation names, if it does. `relative`: boxes are
+    fractions of the width and height, as in YOLO text. `open`: decodes the picture to RGB and says its labels.
     """
 
     path: str

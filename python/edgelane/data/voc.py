@@ -80,5 +80,7 @@ def _image_sets(folder: Path) -> dict[str, str]:
     for split in ("train", "val", "test"):
         path = folder / "ImageSets" / "Main" / f"{split}.txt"
         if path.is_file():
-            splits.update({line.split()[0]: split for line in path.read_text(errors="replace").splitlines() if line.split()})
+            splits.update(
+                {line.split()[0]: split for line in path.read_text(errors="replace").splitlines() if line.split()}
+            )
     return splits

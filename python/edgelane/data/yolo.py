@@ -36,8 +36,8 @@ def _first_line_is_box(path: Path) -> bool:
 def read(folder: Path, label_files: list[Path], names: Mapping[int, str] | None = None) -> Index:
     """The photos and boxes of a YOLO folder.
 
-    `names`: class id → name; without it they come from a data .yaml, classes.txt, obj.names or the README's list of ids,
-    and where there is none of these the ids are the names. A picture without a label file holds no object.
+    `names`: class id → name; without it they come from a data .yaml, classes.txt, obj.names or the README's list of
+    ids, and where there is none of these the ids are the names. A picture without a label file holds no object.
     """
     skips = Skips()
     names = names or class_names(folder)
@@ -61,7 +61,9 @@ def read(folder: Path, label_files: list[Path], names: Mapping[int, str] | None 
 
 def _key(folder: Path, path: Path) -> str:
     """What a picture and its label file share: the path without "images", "labels" and the ending."""
-    parts = [p for p in path.relative_to(folder).with_suffix("").parts if p.lower() != "images" and not _is_label_folder(p)]
+    parts = [
+        p for p in path.relative_to(folder).with_suffix("").parts if p.lower() != "images" and not _is_label_folder(p)
+    ]
     return "/".join(parts)
 
 
