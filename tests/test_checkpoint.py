@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ def checkpoint(name: str = "squeezenet1_1") -> Checkpoint:
         preprocessing=Preprocessing(48, 64, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
         data="scenes",
         state_dict=models.create(name, 3).state_dict(),
+        data_options={"seed": 3, "limit": 30},
         metrics={"test": {"accuracy": 0.75, "confusion": [[1, 2], [3, 4]]}},
     )
 
@@ -123,6 +125,20 @@ def test_a_newer_version_and_wrong_fields_are_named(tmp_path):
     torch.save({**content, "state_dict": [1, 2]}, path)
     with pytest.raises(EdgelaneError, match="damaged: state_dict is missing or not a dict"):
         Checkpoint.load(path)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"the old one")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))  # the weights take 3 MB
+    try:
+        with pytest.raises(EdgelaneError, match=r"^cannot write .*model.pt: "):
+            checkpoint().save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_nothing_is_left_where_the_file_cannot_be_written(tmp_path):

@@ -15,18 +15,25 @@ from edgelane.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgelane.data import DataBundle
+
 Kind = Literal["float", "pruned", "int8", "pruned+int8"]
 
 _FORMAT = "edgelane.checkpoint"
 _VERSION = 1  # raised when an older edgelane could no longer read the file
+_FIELD_TYPES = {
+    "model_name": str, "classes": list, "data": str, "data_options": dict, "task": str, "kind": str, "state_dict": dict,
+    "metrics": dict,
+}  # fmt: skip
 
 
 @dataclass
 class Checkpoint:
     """A trained network on disk.
 
-    `model_name`: for `edgelane.models.create`. `data`: the name or folder it was trained on, so that later verbs find
-    it again. `state_dict`: float32 weights, and the masks and quantiser ranges of a compressed network.
+    `model_name`: for `edgelane.models.create`. `data`: the name or absolute folder it was trained on; `data_options`:
+    what else `edgelane.data.load` was given (seed, limit); `load_data` finds it again. `state_dict`: float32 weights,
+    and the masks and quantiser ranges of a compressed network.
     `compression`: how `edgelane.compression.rebuild` restores a compressed network; None for kind "float".
     `metrics`: by split, as `Metrics.to_dict` gives them. All of it must be plain Python values and tensors.
     """
@@ -40,11 +47,10 @@ class Checkpoint:
     kind: Kind = "float"
     compression: dict[str, Any] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all. Raises EdgelaneError where that is not possible."""
-        import torch
-
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -58,13 +64,9 @@ class Checkpoint:
             "kind": self.kind,
             "compression": self.compression,
             "metrics": self.metrics,
+            "data_options": self.data_options,
         }
-        with atomic_path(path) as temporary:
-            try:
-                with temporary.open("wb") as file:  # given a path, torch would write its random name into the file
-                    torch.save(content, file)
-            except RuntimeError as error:  # torch's own writer reports a full disk this way
-                raise EdgelaneError(f"cannot write {path}: {_one_line(error)}") from error
+        write_torch_file(path, content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -83,7 +85,13 @@ class Checkpoint:
                 f"{path} has checkpoint version {version}, written by edgelane {content.get('edgelane')}; "
                 f"this edgelane {__version__} reads up to version {_VERSION}: update it"
             )
-        for name, kind in (("model_name", str), ("classes", list), ("state_dict", dict), ("metrics", dict)):
+        for name, kind in (
+            ("model_name", str),
+            ("classes", list),
+            ("state_dict", dict),
+            ("metrics", dict),
+            ("data_options", dict),
+        ):
             if not isinstance(content.get(name), kind):
                 raise EdgelaneError(f"{path} is damaged: {name} is missing or not a {kind.__name__}; write it again")
         try:
@@ -97,12 +105,20 @@ class Checkpoint:
                 kind=content["kind"],
                 compression=content["compression"],
                 metrics=content["metrics"],
+                data_options=content["data_options"],
             )
         except KeyError as error:
             raise EdgelaneError(f"{path} is damaged: {error} is missing; write it again") from error
         if checkpoint.kind not in get_args(Kind):
             raise EdgelaneError(f"{path}: expected a kind among {', '.join(get_args(Kind))}, found {checkpoint.kind!r}")
         return checkpoint
+
+    def load_data(self) -> DataBundle:
+        """The data the network was trained on, in the same splits and at the same size."""
+        from edgelane.data import load
+
+        size = (self.preprocessing.height, self.preprocessing.width)
+        return load(self.data, task=self.task, image_size=size, **self.data_options)
 
     def build(self) -> nn.Module:
         """The network in evaluation mode on the CPU, with its weights, masks and quantisers.
@@ -124,6 +140,18 @@ class Checkpoint:
                 f"the weights do not fit {self.model_name} with {len(self.classes)} classes: {_one_line(error)}"
             ) from error
         return model.eval()
+
+
+def write_torch_file(path: str | os.PathLike[str], content: Any) -> None:
+    """`torch.save`, whole or not at all. Raises EdgelaneError where that is not possible."""
+    import torch
+
+    with atomic_path(path) as temporary:
+        try:
+            with temporary.open("wb") as file:  # given a path, torch would write its random name into the file
+                torch.save(content, file)
+        except RuntimeError as error:  # torch's own writer reports a full disk this way
+            raise EdgelaneError(f"cannot write {path}: {_one_line(error)}") from error
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import (
@@ -21,10 +20,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edgelane.checkpoint import write_torch_file
 from edgelane.errors import EdgelaneError
-from edgelane.files import atomic_path
 from edgelane.training.config import TrainingConfig
 
+_STEPS_PER_TEXT = 10  # reading the loss makes the host wait for the GPU, which it should not do at every step
 _FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/precision", "val/recall", "val/f1")
 
 
@@ -90,15 +90,18 @@ class KeepWeights(Checkpoint):
             if loss < self.best_loss:
                 self.best_loss, self.best_epoch = loss, epoch
                 if trainer.is_global_zero:
-                    with atomic_path(self.best_path) as temporary:
-                        torch.save(pl_module.model.state_dict(), temporary)
+                    write_torch_file(self.best_path, pl_module.model.state_dict())
             elif self._config.patience and epoch - self.best_epoch >= self._config.patience:
                 trainer.should_stop = True
         # Through a temporary name: a crash in the middle of writing must not cost the run the state it resumes from.
         temporary = self.last_path.with_suffix(".part")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.last_path)
+        try:
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                temporary.replace(self.last_path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise EdgelaneError(f"cannot write {self.last_path}: {error.strerror or error}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """The best epoch so far."""
@@ -151,11 +154,12 @@ class ProgressBar(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance by a step."""
-        if self._bar is not None:
-            text = (
-                f"epoch {trainer.current_epoch + 1}/{self._epochs}  loss {float(outputs['loss']):.3f}{self._accuracy}"
-            )
-            self._bar.update(self._task, advance=1, description=text)
+        if self._bar is None:
+            return
+        self._bar.advance(self._task)
+        if batch_idx % _STEPS_PER_TEXT == 0:
+            epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
+            self._bar.update(self._task, description=f"{epoch}  loss {float(outputs['loss']):.3f}{self._accuracy}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the accuracy to show."""

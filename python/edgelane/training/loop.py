@@ -116,7 +116,7 @@ def fit_with_history(
             world,
         )
         _run(trainer, classifier, loader, validation_loader(bundle.val, config, rank, world), keep, config)
-        best = torch.load(keep.best_path, map_location="cpu", weights_only=True) if trainer.is_global_zero else None
+        best = read_torch_file(keep.best_path) if trainer.is_global_zero else None
         best = trainer.strategy.broadcast(best)
     model.cpu().load_state_dict(best)
     return FitResult(model.eval(), history.rows, keep.best_epoch, precision, world, trainer.is_global_zero)

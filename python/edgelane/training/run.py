@@ -39,7 +39,7 @@ def train(
     every process trains and the first one writes; the others return an empty dict.
     Raises EdgelaneError for everything `fit` names, and when `out` already holds a run and `config.resume` is off.
     """
-    from edgelane.data import load
+    from edgelane.data import catalog, load
 
     out = Path(out)
     config = config or TrainingConfig()
@@ -48,12 +48,27 @@ def train(
         raise EdgelaneError(
             f"{held[0]} exists already: continue that run with --resume, or choose another folder with -o"
         )
-    bundle = load(data, task="classification", image_size=image_size, seed=config.seed, limit=limit)
+    options: dict[str, Any] = {"seed": config.seed, "limit": limit}
+    bundle = load(data, task="classification", image_size=image_size, **options)
     torch.manual_seed(config.seed)
     model = models.create(model_name, len(bundle.classes), pretrained=pretrained and not config.resume)
     _check_takes(model, model_name, bundle)
     result = fit_with_history(model, bundle, config, out)
-    return _write(result, bundle, model_name, data, config, out) if result.first else {}
+    if not result.first:
+        return {}
+    checkpoint = Checkpoint(
+        model_name=model_name,
+        classes=bundle.classes,
+        preprocessing=bundle.preprocessing,
+        data=data if data in catalog.names() else str(Path(data).expanduser().absolute()),
+        data_options=options,
+        state_dict=result.model.state_dict(),
+        metrics=_judge(result.model, bundle),
+    )
+    checkpoint.save(out / "model.pt")
+    report = _report(result, bundle, checkpoint, config)
+    write_json(out / "train.json", report)
+    return report
 
 
 def _check_takes(model: nn.Module, model_name: str, bundle: DataBundle) -> None:
@@ -70,30 +85,25 @@ def _check_takes(model: nn.Module, model_name: str, bundle: DataBundle) -> None:
     model.train()
 
 
-def _write(
-    result: FitResult, bundle: DataBundle, model_name: str, data: str, config: TrainingConfig, out: Path
-) -> dict[str, Any]:
-    on_device = result.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    metrics = {
-        split: evaluate(predictor(on_device), getattr(bundle, split), bundle.classes).to_dict()
-        for split in ("val", "test")
-    }
-    model = on_device.cpu()
-    Checkpoint(
-        model_name=model_name,
-        classes=bundle.classes,
-        preprocessing=bundle.preprocessing,
-        data=data,
-        state_dict=model.state_dict(),
-        metrics=metrics,
-    ).save(out / "model.pt")
-    report = {
+def _judge(model: nn.Module, bundle: DataBundle) -> dict[str, Any]:
+    """The metrics on val and test, computed in float32 whatever the precision of training was."""
+    on_device = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    splits = {"val": bundle.val, "test": bundle.test}
+    metrics = {name: evaluate(predictor(on_device), split, bundle.classes).to_dict() for name, split in splits.items()}
+    model.cpu()
+    return metrics
+
+
+def _report(result: FitResult, bundle: DataBundle, checkpoint: Checkpoint, config: TrainingConfig) -> dict[str, Any]:
+    """What train.json holds."""
+    return {
         "edgelane": __version__,
-        "model": model_name,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "model": checkpoint.model_name,
+        "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "data": {
-            "source": data,
+            "source": checkpoint.data,
             "name": bundle.name,
+            **checkpoint.data_options,
             "classes": list(bundle.classes),
             "image_size": [bundle.preprocessing.height, bundle.preprocessing.width],
             "counts": {split: len(getattr(bundle, split)) for split in ("train", "val", "test")},
@@ -103,12 +113,10 @@ def _write(
         "precision": result.precision,
         "best_epoch": result.best_epoch,
         "history": result.history,
-        "metrics": metrics,
+        "metrics": checkpoint.metrics,
         "duration_s": sum(row["seconds"] for row in result.history),
         "environment": _environment(result.devices),
     }
-    write_json(out / "train.json", report)
-    return report
 
 
 def _environment(devices: int) -> dict[str, Any]:
