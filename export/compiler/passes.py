@@ -105,7 +105,11 @@ def fuse_activation(graph: Graph, step: Step) -> bool:
     before = step.x.producer if step.op == "unary" else None
     if before is None or before.op not in TAKES_ACTIVATION or before.activation != NONE:
         return False
-    if graph.only_consumer(before.output) is not step or before.output.dtype != step.output.dtype:
+    if graph.only_consumer(before.output) is not step:
+        return False
+    # An int8 value was rounded before the function: only relu at the same scale gives the same integers without that.
+    relu = step.activation.kind == "relu" and before.output.quantization == step.output.quantization
+    if before.output.dtype != "float32" and not relu:
         return False
     before.activation = step.activation
     graph.take_over(before, step)

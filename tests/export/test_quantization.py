@@ -80,6 +80,20 @@ def test_activation_is_fused(activation: str, tmp_path: Path) -> None:
     assert ops(content) == ["quantize", "conv2d", "dequantize"]
 
 
+@pytest.mark.parametrize(
+    ("activation", "scale", "expected"),
+    [("Sigmoid", 0.01, ["conv2d", "unary"]), ("Relu", 0.6, ["conv2d"]), ("Relu", 0.3, ["conv2d", "unary"])],
+)
+def test_activation_behind_a_rounded_convolution(
+    activation: str, scale: float, expected: list[str], tmp_path: Path
+) -> None:
+    """The rounding between the two is part of the model; only relu at one scale is the same without it."""
+    b = QdqBuilder()
+    y = b.round_trip(convolution(b, b.round_trip(b.input(*IMAGE), SCALE)), 0.6)
+    content = check(b, b.round_trip(b.node(activation, y), scale), scale, tmp_path)
+    assert ops(content) == ["quantize", *expected, "dequantize"]
+
+
 def test_bias_integers_are_kept(tmp_path: Path) -> None:
     b = QdqBuilder()
     x = b.round_trip(b.input(*IMAGE), SCALE)

@@ -12,7 +12,7 @@ from zoo import Array, Entry, export, images, quantize
 from edgelane.export.compiler import compile, lane_file
 
 MODELS = {
-    "alexnet": Entry(224, dynamo=True, hidden=64),
+    "alexnet": Entry(224, hidden=64),
     "vgg11": Entry(224, hidden=64),
     "vgg11_bn": Entry(224, hidden=64),
     "resnet18": Entry(dynamo=True),
@@ -21,19 +21,19 @@ MODELS = {
     "squeezenet1_0": Entry(),
     "squeezenet1_1": Entry(dynamo=True),
     "densenet121": Entry(),
-    "googlenet": Entry(dynamo=True),
+    "googlenet": Entry(),
     "inception_v3": Entry(96),
     "mobilenet_v2": Entry(dynamo=True),
     "mobilenet_v3_small": Entry(dynamo=True),
     "mobilenet_v3_large": Entry(),
-    "mnasnet0_5": Entry(dynamo=True),
+    "mnasnet0_5": Entry(),
     "mnasnet1_0": Entry(),
     "shufflenet_v2_x0_5": Entry(dynamo=True),
     "shufflenet_v2_x1_0": Entry(),
-    "efficientnet_b0": Entry(dynamo=True),
+    "efficientnet_b0": Entry(),
     "efficientnet_v2_s": Entry(),
     "regnet_x_400mf": Entry(),
-    "regnet_y_400mf": Entry(dynamo=True),
+    "regnet_y_400mf": Entry(),
     "lraspp_mobilenet_v3_large": Entry(),
 }
 LARGE = {
@@ -56,7 +56,7 @@ QUANTIZED = {
     "mobilenet_v2": (Entry(classes=500), True),
     "squeezenet1_1": (Entry(classes=500), False),
     "shufflenet_v2_x0_5": (Entry(classes=500), True),
-    "googlenet": (Entry(classes=500), False),
+    "regnet_y_400mf": (Entry(classes=500), False),
 }
 TOLERANCE = 1e-4  # of the largest output, for a whole model
 FUSED = {"affine", "unary", "pad", "transpose"}  # what no model without dense blocks leaves outside of its layers

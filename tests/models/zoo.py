@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """How a model is built and exported. `hidden` narrows the 4096-wide classifiers that make files of 200 MB and more."""
+    """How a model is built and exported; `hidden` narrows classifiers that would make files of 200 MB and more."""
 
     size: int = 64
     dynamo: bool = False
@@ -49,7 +49,7 @@ def build(name: str, entry: Entry) -> torch.nn.Module:
     if entry.hidden is not None:
         narrow(model, entry.hidden)
     settle(model, entry.size)
-    return model.eval()
+    return model
 
 
 def narrow(model: torch.nn.Module, hidden: int) -> None:
@@ -65,38 +65,40 @@ def narrow(model: torch.nn.Module, hidden: int) -> None:
 
 
 def settle(model: torch.nn.Module, size: int) -> None:
-    """Give BatchNorm the statistics of random images, then disturb them and the affine parameters at random.
+    """Give each BatchNorm random parameters and statistics that fit what reaches it.
 
-    Activations keep their magnitude however deep the network is, so that an error anywhere shows in the output.
+    The mean is taken off in part and what is left is scaled to magnitude one. Taking it off whole would blow up small
+    differences between images with every layer, and rounding errors with them, as no trained network does.
     """
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    if norms:
-        for norm in norms:
-            norm.momentum = 1.0
-        model.train()
-        with torch.no_grad():
-            model(torch.randn(4, 3, size, size))
-    for norm in norms:
+
+    def fit(norm: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        mean = inputs[0].mean((0, 2, 3))
+        norm.running_mean.copy_(mean * torch.empty_like(mean).uniform_(0.2, 0.8))
+        norm.running_var.copy_((inputs[0] ** 2).mean((0, 2, 3)) * torch.empty_like(mean).uniform_(0.7, 1.4))
         torch.nn.init.uniform_(norm.weight, 0.7, 1.3)
         torch.nn.init.uniform_(norm.bias, -0.3, 0.3)
-        deviation = norm.running_var.sqrt()
-        norm.running_mean += deviation * torch.empty_like(deviation).uniform_(-0.2, 0.2)
-        norm.running_var *= torch.empty_like(deviation).uniform_(0.7, 1.4)
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
+    model.eval()
+    with torch.no_grad():
+        model(torch.randn(4, 3, size, size))
+    for hook in hooks:
+        hook.remove()
 
 
 def export(name: str, entry: Entry, path: Path) -> None:
     """Write the model to `path` with the torch exporter that the entry asks for."""
     model = build(name, entry)
     example = torch.randn(1, 3, entry.size, entry.size)
+    names = {"input_names": ["x"], "output_names": ["y"]}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if entry.dynamo:
-            torch.onnx.export(
-                model, (example,), path, input_names=["x"], output_names=["y"], dynamo=True, verbose=False
-            )
+            torch.onnx.export(model, (example,), path, **names, dynamo=True, verbose=False)
         else:
-            torch.onnx.export(model, (example,), path, input_names=["x"], output_names=["y"], dynamo=False)
+            torch.onnx.export(model, (example,), path, **names, dynamo=False)
 
 
 def images(count: int, size: int, seed: int = 1) -> list[Array]:
