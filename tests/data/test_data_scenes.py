@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from edgelane.data import load
-from edgelane.data.scenes import CLASSES, SIGN_CLASSES, render, signs
+from edgelane.data.scenes import CLASSES, SIGN_CLASSES, render, signs, vehicles
+from edgelane.data.scenes.canvas import SUPERSAMPLE, Camera, Canvas
 from edgelane.data.split import split_of
 from edgelane.errors import EdgelaneError
 
@@ -95,22 +96,58 @@ def test_drivable_area_is_below_the_horizon_and_free_of_vehicles(scenes):
 
 
 def test_sign_boxes_hold_the_colour_of_their_sign():
-    """Stop signs are redder than what surrounds them, unless that is a brick wall at dusk: the boxes lie on the signs."""
+    """Stop signs are redder than what surrounds them, brick walls at dusk aside: the boxes lie on the signs."""
     excess = []
     for index in range(40, 76):
         scene = render(index)
         for box, label in zip(scene.sign_boxes.astype(int), scene.sign_labels, strict=True):
             x0, y0, x1, y1 = box
-            if SIGN_CLASSES[label] != "stop" or min(x1 - x0, y1 - y0) < 24:
+            if SIGN_CLASSES[label] != "stop" or min(x1 - x0, y1 - y0) < 16:
                 continue
             picture = scene.image.astype(float)
             redness = picture[..., 0] - picture[..., 1:].mean(axis=2)
             margin = (y1 - y0) // 2
             around = redness[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin]
             excess.append(redness[y0:y1, x0:x1].mean() - around.mean())
+    # One by one they may fail: a faded sign at dusk, a brick wall behind. Boxes beside the signs would average 0.
     assert len(excess) >= 10
-    assert np.mean(np.array(excess) > 5) > 0.85
-    assert min(excess) > 0
+    assert np.mean(excess) > 15
+
+
+def test_the_box_is_where_the_pixels_changed():
+    canvas = Canvas(320, 192, (0, 0, 0), 1e9)
+    face = signs.stop()
+    canvas.paste(face, 100.3, 50.8, 41.0, 43.0, instance=1)
+    canvas.remember(1)
+    drawn = np.asarray(canvas.image.reduce(SUPERSAMPLE)).any(axis=2)
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    box, part = canvas.visible(1)
+    assert part == 1.0
+    assert box == pytest.approx((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), abs=1)
+
+    # Something in front of its upper half leaves the lower half.
+    canvas.rectangle(90, 40, 160, 72.3, (9, 9, 9))
+    box, part = canvas.visible(1)
+    assert part == pytest.approx(0.5, abs=0.05)
+    assert box[1] == pytest.approx(73, abs=1)
+
+
+@pytest.mark.parametrize("oncoming", [False, True])
+@pytest.mark.parametrize("x", [-6.0, 0.0, 6.0])
+def test_the_box_of_a_vehicle_is_where_it_was_drawn(x, oncoming):
+    camera = Camera(focal=400, centre=320, horizon=160, height=1.5, bend=0)
+    for seed in range(6):  # a few of the kinds
+        canvas = Canvas(640, 384, (0, 0, 0), 1e9)
+        vehicles.draw(canvas, camera, x, 12.0, oncoming, 1, np.random.default_rng(seed))
+        drawn = np.asarray(canvas.image.reduce(SUPERSAMPLE)).any(axis=2)
+        rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+        (x0, y0, x1, y1), part = canvas.visible(1)
+        assert part == 1.0
+        assert y0 == pytest.approx(rows[0], abs=1)
+        assert y1 <= rows[-1] + 3
+        # The shadow on the ground is not part of it: 6 % wider and 0.15 m nearer, up to 5.6 pixels at x = 6 + 1.25 m.
+        assert columns[0] - 1 <= x0 <= columns[0] + 6
+        assert columns[-1] + 1 - 6 <= x1 <= columns[-1] + 2
 
 
 @pytest.mark.parametrize("kind", [*SIGN_CLASSES, *signs.OTHERS])

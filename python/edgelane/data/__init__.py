@@ -1,6 +1,6 @@
 """Data by name or folder: read, verified once, split by file name, ready for a DataLoader.
 
-`edgelane.data.load` is the entry; importing this package needs neither torch nor Pillow.
+`edgelane.data.load` is the entry; importing this package does not import torch.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from edgelane.data.scenes import signs
 from edgelane.data.scenes.canvas import SUPERSAMPLE, Camera, Canvas
 from edgelane.data.scenes.road import Road
 
-SMALLEST, LARGEST = 13.0, 110.0  # pixels of a sign's height in a picture 640 wide
-NEAREST, FARTHEST = 5.0, 90.0  # metres
-ATTEMPTS = 14
+SMALLEST, LARGEST = 15.0, 130.0  # pixels of a sign's height in a picture 640 wide
+NEAREST, FARTHEST = 4.5, 90.0  # metres
+ATTEMPTS = 16
+SHRINK = 0.88  # after each attempt: a large sign stands so near that most places lie outside the picture
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def place_signs(canvas: Canvas, camera: Camera, road: Road, index: int, rng: np.
     placed: list[Placed] = []
     taken: list[tuple[float, float, float]] = []  # x, y and radius in pixels
     for kind in kinds:
-        for _ in range(ATTEMPTS):
-            sign = _propose(kind, canvas, camera, road, rng)
+        pixels = canvas.width / 640 * float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
+        for attempt in range(ATTEMPTS):
+            sign = _propose(kind, pixels * SHRINK**attempt, camera, road, rng)
             x, y = camera.project(sign.x, sign.y, sign.z)
             radius = 0.62 * sign.height * camera.focal / sign.z
             inside = radius < x < canvas.width - radius and radius < y < canvas.height - radius
@@ -72,10 +74,8 @@ def place_signs(canvas: Canvas, camera: Camera, road: Road, index: int, rng: np.
     return placed
 
 
-def _propose(kind: str, canvas: Canvas, camera: Camera, road: Road, rng: np.random.Generator) -> Placed:
+def _propose(kind: str, pixels: float, camera: Camera, road: Road, rng: np.random.Generator) -> Placed:
     light = kind == "trafficlight"
-    unit = canvas.width / 640
-    pixels = unit * float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
     height = float(rng.uniform(1.0, 1.6) if light else rng.uniform(0.7, 1.3))
     z = float(np.clip(camera.focal * height / pixels, NEAREST, FARTHEST))
     if light and rng.random() < 0.35:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +136,15 @@ def draw(
     canvas.remember(instance)
 
 
-def _greenhouse(quad, x, half, lower, upper, paint: Colour, glass: Colour) -> None:  # type: ignore[no-untyped-def]
+def _greenhouse(
+    quad: Callable[[list[tuple[float, float, float]], Colour], None],
+    x: float,
+    half: float,
+    lower: tuple[float, float],
+    upper: tuple[float, float],
+    paint: Colour,
+    glass: Colour,
+) -> None:
     """The cabin's near end: a painted trapezoid from (height, depth) `lower` to `upper` with a window in it."""
     (y0, z0), (y1, z1) = lower, upper
     quad([(x - half, y0, z0), (x + half, y0, z0), (x + 0.8 * half, y1, z1), (x - 0.8 * half, y1, z1)], paint)
