@@ -16,6 +16,7 @@ class CMakeBuild(build_ext):
     """Configures and builds csrc with CMake and Ninja, and puts the module where setuptools expects it."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Build the one module there is; a failing CMake raises CalledProcessError, with its output printed."""
         import pybind11
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()

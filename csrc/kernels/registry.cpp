@@ -10,10 +10,10 @@ namespace {
 constexpr KernelEntry kEntries[] = {
 #define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
 #include "kernels/conv2d/kernels.inc"
-#include "kernels/linear/kernels.inc"
 #include "kernels/conv_transpose2d/kernels.inc"
 #include "kernels/convert/kernels.inc"
 #include "kernels/elementwise/kernels.inc"
+#include "kernels/linear/kernels.inc"
 #include "kernels/movement/kernels.inc"
 #include "kernels/pool/kernels.inc"
 #include "kernels/reduce/kernels.inc"

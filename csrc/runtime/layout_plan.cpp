@@ -36,11 +36,14 @@ int reach(int input, int output, int kernel, int stride, int dilation, int pad_b
 }
 
 void check_size(const Tensor& t, const TensorDesc& desc) {
-  const auto planes = static_cast<uint64_t>(desc.layout.batch) * static_cast<uint64_t>(desc.layout.groups(desc.int8()));
-  const uint64_t plane_bytes = static_cast<uint64_t>(desc.layout.plane) * 4;
-  if (plane_bytes > kMaxArenaBytes / planes) {
+  uint64_t parts = 1, part_bytes = static_cast<uint64_t>(t.elements()) * dtype_bytes(t.dtype);
+  if (desc.planar()) {  // borders can make the product too large for 64 bits
+    parts = static_cast<uint64_t>(desc.layout.batch) * static_cast<uint64_t>(desc.layout.groups(desc.int8()));
+    part_bytes = static_cast<uint64_t>(desc.layout.plane) * 4;
+  }
+  if (part_bytes > kMaxArenaBytes / parts) {
     fail(StatusCode::invalid_file, "tensor ", quoted(t.name), ": expected an activation of at most ", kMaxArenaBytes,
-         " bytes, found ", planes, " planes of ", plane_bytes, " bytes");
+         " bytes, found ", parts, " times ", part_bytes, " bytes");
   }
 }
 
@@ -96,8 +99,8 @@ std::vector<TensorDesc> plan_layouts(const Model& model) {
   for (size_t i = 0; i < count; ++i) {
     const Tensor& t = model.tensors[i];
     descs[i] = t.desc();
-    if (!activation[i] || !t.planar()) continue;
-    descs[i].layout = PlanarLayout(t.dims[0], t.dims[1], t.dims[2], t.dims[3], shared[sets.find(i)]);
+    if (!activation[i]) continue;
+    if (t.planar()) descs[i].layout = PlanarLayout(t.dims[0], t.dims[1], t.dims[2], t.dims[3], shared[sets.find(i)]);
     check_size(t, descs[i]);
   }
   return descs;

@@ -126,8 +126,11 @@ Session::Session(const Model& model, Isa isa, int threads) : isa_(isa), pool_(th
   for (const int i : model.inputs) input_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   for (const int i : model.outputs) output_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   const std::vector<TensorDesc> descs = plan_layouts(model);
+  request_activations(model, descs);
+  plan_arena();  // refuses networks that do not fit before a kernel makes tables for them
   prepare(model, descs);
-  place(model, descs);
+  request_workspaces();
+  plan_arena();
   bind(model, descs);
   keep_golden(model);
   describe_plan(model, descs);
@@ -156,7 +159,7 @@ void Session::prepare(const Model& model, const std::vector<TensorDesc>& descs) 
 }
 
 // Times: 0 is the import of the inputs, i + 1 is step i, the last is the export of the outputs.
-void Session::place(const Model& model, const std::vector<TensorDesc>& descs) {
+void Session::request_activations(const Model& model, const std::vector<TensorDesc>& descs) {
   const int export_time = static_cast<int>(model.steps.size()) + 1;
   const std::vector<bool> activation = find_activations(model);
   slots_.assign(model.tensors.size(), kAbsent);
@@ -180,10 +183,16 @@ void Session::place(const Model& model, const std::vector<TensorDesc>& descs) {
     }
   }
   for (const int i : model.outputs) requests_[static_cast<size_t>(slots_[static_cast<size_t>(i)])].last = export_time;
+}
+
+void Session::request_workspaces() {
   for (size_t i = 0; i < steps_.size(); ++i) {
     const int time = static_cast<int>(i) + 1;
     requests_.push_back({steps_[i].name + " workspace", steps_[i].kernel->workspace_bytes(), time, time});
   }
+}
+
+void Session::plan_arena() {
   memory_ = plan_memory(requests_);
   const std::string wrong = verify_memory_plan(requests_, memory_);
   if (!wrong.empty()) fail(StatusCode::unsupported, "the memory plan is not sound: ", wrong);

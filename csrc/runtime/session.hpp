@@ -87,8 +87,10 @@ class Session {
 
   Session(const Model& model, Isa isa, int threads);
   static std::unique_ptr<Session> create(const Model& model, const std::string& name, Isa isa, int threads);
+  void request_activations(const Model& model, const std::vector<TensorDesc>& descs);
   void prepare(const Model& model, const std::vector<TensorDesc>& descs);
-  void place(const Model& model, const std::vector<TensorDesc>& descs);
+  void request_workspaces();
+  void plan_arena();
   void bind(const Model& model, const std::vector<TensorDesc>& descs);
   void keep_golden(const Model& model);
   void describe_plan(const Model& model, const std::vector<TensorDesc>& descs);

@@ -143,7 +143,6 @@ def _golden() -> Finding:
     except ImportError as error:
         return Finding(name, "missing", f"not checked: {error.name} is needed to compile one", install_command("onnx"))
     from edgelane.export.compiler import compile as compile_model
-
     from edgelane.runtime import Session
 
     worst = 0.0

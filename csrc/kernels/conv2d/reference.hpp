@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/border.hpp"
 #include "kernels/conv2d/conv2d.hpp"
 #include "kernels/conv2d/requantize.hpp"
-#include "kernels/simd/border.hpp"
 
 namespace edgelane {
 
@@ -33,7 +33,7 @@ inline void reference_conv2d_f32(const Conv2dProblem& p, Span<const float> weigh
   for (int n = 0; n < p.output.batch; ++n)
     for (int oc = 0; oc < p.output.channels; ++oc) {
       const int64_t out_plane = (static_cast<int64_t>(n) * p.output.channels + oc) * p.output.plane;
-      fill_border(p.output, y + out_plane, 0.0f);
+      fill_border(y + out_plane, p.output, 0);
       for (int oy = 0; oy < p.output.height; ++oy)
         for (int ox = 0; ox < p.output.width; ++ox) {
           double sum = bias.empty() ? 0.0 : bias[static_cast<size_t>(oc)];
@@ -71,7 +71,7 @@ inline void reference_conv2d_s8(const Conv2dProblem& p, const Conv2dS8Params& qu
               static_cast<uint8_t>(f.requantize.output_zero);
     }
     for (int oc = 0; oc < channels; ++oc) {
-      if (quant.float_output) fill_border(p.output, y_f32 + (static_cast<int64_t>(n) * channels + oc) * p.output.plane, 0.0f);
+      if (quant.float_output) fill_border(y_f32 + (static_cast<int64_t>(n) * channels + oc) * p.output.plane, p.output, 0);
       for (int oy = 0; oy < p.output.height; ++oy)
         for (int ox = 0; ox < p.output.width; ++ox) {
           int32_t acc = f.bias[static_cast<size_t>(oc)];

@@ -13,6 +13,7 @@
 #include "formats/activation.hpp"
 #include "formats/layout.hpp"
 #include "formats/quantization.hpp"
+#include "kernels/border.hpp"
 #include "kernels/conv2d/conv2d.hpp"
 
 namespace edgelane {
@@ -47,7 +48,8 @@ struct Requantize {
   int32_t residual_zero = 0;  // biased
   float inverse_output = 1;
   float lo = 0, hi = 0;
-  int32_t output_zero = 0;  // biased
+  int32_t output_zero = 0;     // biased
+  uint32_t output_border = 0;  // a quad of it
   Activation activation;
 };
 
@@ -86,6 +88,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
     r.lo = std::min(std::max(bounds.lo / unit, lowest), highest);
     r.hi = std::min(std::max(bounds.hi / unit, lowest), highest);
     r.output_zero = q.output.zero_point + kActivationBias;
+    r.output_border = zero_point_quad(q.output);
   }
 
   const size_t per_channel = oc == 0 ? 0 : weights.size() / static_cast<size_t>(oc);

@@ -34,7 +34,8 @@ constexpr size_t kFirstLevelBytes = 24 * 1024;  // of a 32 KB cache, what the pa
 
 // Vector instructions' worth of time that a kernel needs for each vector of positions, as a sum of two bottlenecks:
 // multiply-adds, and what each block costs besides (loads that cross a line, the offset, the broadcasts, shared by the tile's
-// vectors). Dense kernels walk their input in order and lose less. Measured on Emerald Rapids; the ranking is the same on Zen 4.
+// vectors). Dense kernels walk their input in order and lose less. The factors
+// are an estimate from the instructions of a block, not a fit.
 double cost(const StripKernel& k, int64_t blocks, int vectors) {
   const double tile = std::min(vectors, k.max_vectors);
   const double multiply_adds = k.block_oc * (k.form == WeightForm::s16_quad ? 4.0 : 1.0);

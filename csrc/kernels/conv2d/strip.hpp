@@ -14,9 +14,9 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/border.hpp"
 #include "kernels/conv2d/strip_epilogue.hpp"
 #include "kernels/conv2d/strip_kernel.hpp"
-#include "kernels/simd/border.hpp"
 
 namespace edgelane {
 namespace {
@@ -152,16 +152,15 @@ EDGELANE_INLINE void run_tile(const StripArgs& a, int image, int tile, int first
 }
 
 // Restores what lies outside the pixels in the planes of some output channels.
-template <class T>
-void restore_borders(const StripArgs& a, int lanes, int image, int first_plane, int last_plane, T value) {
+inline void restore_borders(const StripArgs& a, int lanes, int image, int first_plane, int last_plane, uint32_t word) {
   const PlanarLayout& layout = a.output_layout;
   for (int p = first_plane; p < last_plane; ++p) {
-    T* plane = static_cast<T*>(a.output) + (static_cast<int64_t>(image) * a.output_planes + p) * layout.plane;
+    uint32_t* plane = static_cast<uint32_t*>(a.output) + (static_cast<int64_t>(image) * a.output_planes + p) * layout.plane;
     if (a.output_single) {  // gaps between rows were stored with the rows
-      for (int64_t i = 0; i < layout.origin; ++i) plane[i] = value;
-      for (int64_t i = layout.origin + static_cast<int64_t>(a.vectors) * lanes; i < layout.plane; ++i) plane[i] = value;
+      for (int64_t i = 0; i < layout.origin; ++i) plane[i] = word;
+      for (int64_t i = layout.origin + static_cast<int64_t>(a.vectors) * lanes; i < layout.plane; ++i) plane[i] = word;
     } else {
-      fill_border(layout, plane, value);
+      fill_border(plane, layout, word);
     }
   }
 }
@@ -175,10 +174,10 @@ void run_strip(const StripArgs& a, int image, int tile, int first_group, int las
   const int last = last_group * kChannels < a.oc ? last_group * kChannels : a.oc;
   constexpr int kLanes = Path::Float::width;
   if (Path::kInt8 && !a.requantize.float_output) {
-    const uint32_t value = border_quad(a.requantize.output_zero - kActivationBias);
-    restore_borders<uint32_t>(a, kLanes, image, first / kChannelGroup, (last + kChannelGroup - 1) / kChannelGroup, value);
+    restore_borders(a, kLanes, image, first / kChannelGroup, (last + kChannelGroup - 1) / kChannelGroup,
+                    a.requantize.output_border);
   } else {
-    restore_borders<float>(a, kLanes, image, first, last, 0.0f);
+    restore_borders(a, kLanes, image, first, last, 0);
   }
 }
 

@@ -6,7 +6,6 @@
 
 #include "kernels/conv2d/requantize_lanes.hpp"
 #include "kernels/conv2d/strip_kernel.hpp"
-#include "kernels/simd/border.hpp"
 
 namespace edgelane {
 namespace {
@@ -137,7 +136,7 @@ struct StripEpilogue {
     const I low = (y0.to_int() + zero) | (y1.to_int() + zero).template shl<8>();
     const I high = (y2.to_int() + zero) | (y3.to_int() + zero).template shl<8>();
     I quad = low | high.template shl<16>();
-    const I border = I::broadcast(static_cast<int32_t>(border_quad(r.output_zero - kActivationBias)));
+    const I border = I::broadcast(static_cast<int32_t>(r.output_border));
     if (oc + kChannelGroup > a.oc) {
       const I channels = I::broadcast(static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
       quad = (quad & channels) | (border & (channels ^ I::broadcast(-1)));

@@ -146,7 +146,7 @@ void binary_run_s8(const QuadOperand& a, const QuadOperand& b, float scale, int3
   if (a.repeated && !b.repeated) return binary_run_s8<V, kFunction>(b, a, scale, zero_point, y, n, activation);
   const Activation act = activation;
   const VectorQuant<V> qa(a.scale, a.zero_point), qb(b.scale, b.zero_point), qy(scale, zero_point);
-  const auto write = [&](V va, V vb, int64_t i, int lanes) {
+  const auto write = [&](V va, V vb, int64_t i, int lanes) __attribute__((always_inline)) {
     const typename V::Int stored = quantize_lanes(exact_activation(combine<V, kFunction>(va, vb), act), qy);
     lanes == V::width ? stored.store_u8(y + i) : stored.store_u8_first(y + i, lanes);
   };

@@ -43,7 +43,7 @@ def compile(
         ]
         for layer in report.layers
     ]
-    print_table("layers with weights", ("layer", "op", "dtype", "format", "density", "MMAC", "size"), rows)
+    print_table("layers", ("layer", "op", "dtype", "format", "density", "MMAC", "size"), rows)
     macs, dense = (sum(getattr(layer, key) for layer in report.layers) for key in ("macs", "dense_macs"))
     out().print(
         f"wrote {target}: {human_bytes(report.bytes)}, {macs / 1e6:.1f} of {dense / 1e6:.1f} MMAC remain", markup=False

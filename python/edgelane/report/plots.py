@@ -5,6 +5,7 @@ scheme.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 WIDTH_INCHES = 9.6
 BINS = 60
 LAYERS_SHOWN = 40
+_DENSE, _NO_WEIGHTS = "dense", "no weights"
 
 # Colours that matplotlib writes and the page replaces with its own variables.
 _SENTINELS = {
@@ -111,10 +113,10 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> str:
     slowest = sorted(range(len(rows)), key=lambda index: -float(rows[index]["time_us"]))[:LAYERS_SHOWN]
     shown = [rows[index] for index in sorted(slowest)]
     rest = [rows[index] for index in range(len(rows)) if index not in set(slowest)]
-    formats = list(dict.fromkeys(_format(row) for row in shown))
+    colour_of = _format_colours([_format(row) for row in shown])
     labels = [_layer_label(row) for row in shown]
     times = [float(row["time_us"]) for row in shown]
-    colours = [_SERIES[formats.index(_format(row)) % len(_SERIES)] for row in shown]
+    colours = [colour_of[_format(row)] for row in shown]
     if rest:
         labels.append(f"{len(rest)} more steps")
         times.append(sum(float(row["time_us"]) for row in rest))
@@ -143,9 +145,9 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> str:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel(f"time, µs (total {sum(times):.0f})")
-        for index, name in enumerate(formats):
-            axes.barh([0], [0], color=_SERIES[index % len(_SERIES)], label=name)
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(formats), frameon=False, fontsize=8)
+        for name, colour in colour_of.items():
+            axes.barh([0], [0], color=colour, label=name)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(colour_of), frameon=False, fontsize=8)
         return _svg(figure)
 
 
@@ -155,8 +157,15 @@ def _layer_label(row: Mapping[str, Any]) -> str:
     return f"{row['step']}  {row['op']}  {row['format']} {float(row['density']):.0%}"
 
 
+def _format_colours(formats: Sequence[str]) -> dict[str, str]:
+    """A colour for each format that occurs: the same one for dense, and for no weights, in every chart."""
+    others = [name for name in dict.fromkeys(formats) if name not in (_DENSE, _NO_WEIGHTS)]
+    colours = {_DENSE: _SERIES[0], **dict(zip(others, itertools.cycle(_SERIES[1:]), strict=False)), _NO_WEIGHTS: _MUTED}
+    return {name: colour for name, colour in colours.items() if name in formats}
+
+
 def _format(row: Mapping[str, Any]) -> str:
-    return "no weights" if row["format"] == "-" else str(row["format"])
+    return _NO_WEIGHTS if row["format"] == "-" else str(row["format"])
 
 
 def _ticks(low: float, high: float) -> list[float]:

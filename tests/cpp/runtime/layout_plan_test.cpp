@@ -86,21 +86,41 @@ TEST(LayoutPlan, EveryConsumerCounts) {
   expect_border(plan_layouts(model)[x].layout.border, {2, 2, 1, 1});
 }
 
-// A file of a few hundred bytes that asks for terabytes.
+// Files of a few hundred bytes that ask for gigabytes.
 TEST(LayoutPlan, RefusesActivationsThatDoNotFit) {
+  struct Case {
+    DType dtype;
+    LaneWriter::Dims dims;
+  };
+  for (const Case& c : {Case{DType::float32, {1, 1, 1 << 15, 1 << 15}}, Case{DType::int64, {0x7FFFFFFF}}}) {
+    LaneWriter w;
+    const uint32_t x = w.input("x", c.dtype, c.dims);
+    w.step("copy", Op::reshape, {x}, w.output("y", c.dtype, c.dims));
+    try {
+      load(w);
+      FAIL() << "the file was loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), StatusCode::invalid_file);
+      EXPECT_NE(std::string(error.what()).find("expected an activation of at most 2147483648 bytes"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+// A small image with borders that would not fit.
+TEST(LayoutPlan, RefusesBordersThatDoNotFit) {
   LaneWriter w;
-  const uint32_t x = w.input("x", DType::float32, {1, 1, 1 << 15, 1 << 15});
-  const uint32_t weight = w.constant("w", {1, 1, 1, 1}, std::vector<float>{1.0f});
-  const uint32_t y = w.output("y", DType::float32, {1, 1, (1 << 15) + 120000, (1 << 15) + 120000});
-  w.tensors[y].dims[2] = w.tensors[y].dims[3] = (1 << 15);
-  w.step("conv", Op::conv2d, {x, weight}, y);
+  const uint32_t x = w.input("x", DType::float32, {1, 64, 8, 8}),
+                 weight = w.constant<float>("w", {1, 64, 1, 1}, std::vector<float>(64));
+  const uint32_t y = w.output("y", DType::float32, {1, 1, 3, 3});
+  w.step("conv", Op::conv2d, {x, weight}, y,
+         {ints(AttributeKey::pads, {65535, 65535, 65535, 65535}), ints(AttributeKey::strides, {65535, 65535})});
   try {
     load(w);
     FAIL() << "the file was loaded";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), StatusCode::invalid_file);
-    EXPECT_NE(std::string(error.what()).find("expected an activation of at most 2147483648 bytes"), std::string::npos)
-        << error.what();
+    EXPECT_NE(std::string(error.what()).find("tensor \"x\": expected an activation"), std::string::npos) << error.what();
   }
 }
 
