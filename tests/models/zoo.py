@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 import torchvision
 
@@ -65,7 +66,7 @@ def narrow(model: torch.nn.Module, hidden: int) -> None:
 
 
 def settle(model: torch.nn.Module, size: int) -> None:
-    """Give each BatchNorm random parameters and statistics that fit what reaches it.
+    """Give each BatchNorm random parameters and statistics that fit what reaches it from the images of the tests.
 
     The mean is taken off in part and what is left is scaled to magnitude one. Taking it off whole would blow up small
     differences between images with every layer, and rounding errors with them, as no trained network does.
@@ -74,7 +75,8 @@ def settle(model: torch.nn.Module, size: int) -> None:
     def fit(norm: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
         mean = inputs[0].mean((0, 2, 3))
         norm.running_mean.copy_(mean * torch.empty_like(mean).uniform_(0.2, 0.8))
-        norm.running_var.copy_((inputs[0] ** 2).mean((0, 2, 3)) * torch.empty_like(mean).uniform_(0.7, 1.4))
+        power = (inputs[0] ** 2).mean((0, 2, 3))
+        norm.running_var.copy_(power * torch.empty_like(mean).uniform_(0.7, 1.4))
         torch.nn.init.uniform_(norm.weight, 0.7, 1.3)
         torch.nn.init.uniform_(norm.bias, -0.3, 0.3)
 
@@ -82,7 +84,7 @@ def settle(model: torch.nn.Module, size: int) -> None:
     hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
     model.eval()
     with torch.no_grad():
-        model(torch.randn(4, 3, size, size))
+        model(torch.from_numpy(np.concatenate(images(8, size))))
     for hook in hooks:
         hook.remove()
 
@@ -130,3 +132,46 @@ def quantize(source: Path, target: Path, size: int, unsigned: bool) -> None:
         weight_type=QuantType.QInt8,
         extra_options={"ActivationSymmetric": not unsigned, "WeightSymmetric": True},
     )
+
+
+def quantized_tensors(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the activations that QuantizeLinear writes."""
+    return [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+
+
+def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """Return the model with int8 tensors as its outputs."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    shapes = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    del result.graph.output[:]
+    result.graph.output.extend(shapes[name] for name in names)
+    return result
+
+
+def cut(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """Return the model with every quantised tensor an output, and an input `<name>_in` wherever it was read.
+
+    So each layer computes from given values, and an error of one does not reach the next.
+    """
+    result = with_outputs(model, names)
+    for info in list(result.graph.output):
+        given = result.graph.input.add()
+        given.CopyFrom(info)
+        given.name = f"{info.name}_in"
+    for node in result.graph.node:
+        for index, name in enumerate(node.input):
+            if name in names:
+                node.input[index] = f"{name}_in"
+    # What is behind the last quantised tensor is no output any more.
+    needed, kept = set(names), []
+    for node in reversed(result.graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    del result.graph.node[:]
+    result.graph.node.extend(reversed(kept))
+    used = {name for node in kept for name in node.input}
+    for info in [info for info in result.graph.input if info.name not in used]:
+        result.graph.input.remove(info)
+    return result
