@@ -69,7 +69,7 @@ def test_prune_fine_tune_quantise_and_export(run: Path) -> None:
     checkpoint = Checkpoint.load(run / "compressed.pt")
     assert checkpoint.kind == "pruned+int8"
     model = checkpoint.build()
-    bundle = load(checkpoint.data, image_size=32)
+    bundle = checkpoint.load_data()
     assert evaluate(predictor(model), bundle.test, bundle.classes).to_dict() == report["metrics"]
     assert any(True for _ in masked_layers(model))  # ready for more training
     exported = export_run(run)

@@ -101,8 +101,11 @@ def compress(
 def _load_data(checkpoint: Checkpoint, data: str | None) -> DataBundle:
     from edgelane.data import load
 
-    size = (checkpoint.preprocessing.height, checkpoint.preprocessing.width)
-    bundle = load(data or checkpoint.data, task=checkpoint.task, image_size=size)
+    if data is None:
+        bundle = checkpoint.load_data()
+    else:
+        size = (checkpoint.preprocessing.height, checkpoint.preprocessing.width)
+        bundle = load(data, task=checkpoint.task, image_size=size)
     if bundle.classes != checkpoint.classes:
         raise EdgelaneError(
             f"{bundle.name} has the classes {', '.join(bundle.classes)}; "
