@@ -44,7 +44,8 @@ def compress(
     """Prune with fine-tuning, quantise with calibration, or both; write RUN/compressed.pt and RUN/compress.json.
 
     Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `data` replaces the data that the
-    run was trained on. Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
+    run was trained on. RUN/model.pt may be an earlier compressed.pt, to quantise what was pruned before.
+    Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
     of the dense, pruned and int8 network on the same test split, with seconds), "layers" and "totals" (MACs, parameters
     and density, see `describe`), "dense_totals", "kept_dense" (why a layer was not pruned).
     Raises EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
@@ -61,7 +62,8 @@ def compress(
     stages: dict[str, Any] = {}
     kept_dense: list[dict[str, str]] = []
 
-    _judge(stages, "dense", model, bundle)
+    first = "dense" if checkpoint.kind == "float" else "before"
+    _judge(stages, first, model, bundle)
     if settings.sparsity is not None:
         choices = choose_layers(
             model, settings.pattern, example_inputs=example, skip=settings.skip, include=settings.include
@@ -82,13 +84,14 @@ def compress(
 
     final = finalize(model)
     described = describe(final, example)
+    record = record_of(final)
+    kind = "+".join(name for name, key in (("pruned", "pruning"), ("int8", "quantization")) if key in record)
     last = list(stages)[-1]
-    kind = "pruned+int8" if settings.sparsity is not None and settings.int8 else last
     replace(
         checkpoint,
         state_dict=final.state_dict(),
         kind=kind,  # type: ignore[arg-type]
-        compression=record_of(final),
+        compression=record,
         metrics={"test": stages[last]["test"]},
     ).save(run / "compressed.pt")
     report = _report(settings, kind, stages, described, dense, kept_dense)
@@ -182,7 +185,7 @@ def _report(
         "kind": kind,
         "settings": settings.to_dict(),
         "metrics": stages[last]["test"],
-        "accuracy_lost": stages["dense"]["test"]["accuracy"] - stages[last]["test"]["accuracy"],
+        "accuracy_lost": next(iter(stages.values()))["test"]["accuracy"] - stages[last]["test"]["accuracy"],
         "stages": stages,
         "totals": described.totals,
         "dense_totals": dense.totals,
