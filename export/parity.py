@@ -2,10 +2,10 @@
 
 float32: every output may differ by 1e-4 of its largest magnitude.
 
-int8: both sides compute the same levels up to float32 rounding just before `round`, so a value sometimes lands on the
-neighbouring level, and a deep network amplifies that. So the graph is cut at every int8 tensor, and each piece is fed
-torch's levels: what a piece makes of them may differ by one level on 0.1 % of the elements (or on one element, in small
-tensors) and by more on none, and the float32 outputs by 1e-4 as above.
+int8: both sides compute the same levels up to float32 rounding just before `round`, so a value sometimes lands on
+the neighbouring level, and a deep network amplifies that. So the graph is cut at every int8 tensor, and each piece is
+fed torch's levels: what a piece makes of them may differ by one level on 0.1 % of the elements (or on one element, in
+small tensors) and by more on none, and the float32 outputs by 1e-4 as above.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def test_prune_fine_tune_quantise_and_export(run: Path) -> None:
     checkpoint = Checkpoint.load(run / "compressed.pt")
     assert checkpoint.kind == "pruned+int8"
     model = checkpoint.build()
-    bundle = load(checkpoint.data, image_size=32)
+    bundle = checkpoint.load_data()
     assert evaluate(predictor(model), bundle.test, bundle.classes).to_dict() == report["metrics"]
     assert any(True for _ in masked_layers(model))  # ready for more training
     exported = export_run(run)
@@ -177,3 +177,15 @@ def test_calibration_images_are_not_augmented(patches: Path) -> None:
         torch.from_numpy(bundle.preprocessing.apply(bundle.train.image(index))) for index in range(len(bundle.train))
     ]
     assert all(any(torch.equal(image, other) for other in plain) for image in first)
+
+
+def test_a_pruned_run_can_be_quantised_later(run: Path) -> None:
+    compress(run, sparsity=0.5, epochs=0)
+    (run / "model.pt").write_bytes((run / "compressed.pt").read_bytes())
+    report = compress(run, int8=True)
+    assert report["kind"] == "pruned+int8"
+    assert list(report["stages"]) == ["before", "int8"]
+    checkpoint = Checkpoint.load(run / "compressed.pt")
+    assert set(checkpoint.compression or {}) == {"pruning", "quantization"}
+    bundle = checkpoint.load_data()
+    assert evaluate(predictor(checkpoint.build()), bundle.test, bundle.classes).to_dict() == report["metrics"]

@@ -15,6 +15,7 @@ from edgelane.compression import prune_model, quantize_model
 from edgelane.errors import EdgelaneError
 from edgelane.export import onnx as export
 from edgelane.export.onnx import export_module
+from edgelane.export.unsigned import unsigned_activations
 
 INPUT = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
 METADATA = {
@@ -120,6 +121,24 @@ def test_int8_kernels_run_in_onnx_runtime_and_agree(files, tmp_path) -> None:  #
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     assert operators(tmp_path / "optimised.onnx").get("QLinearConv", 0) >= 8  # every convolution before a residual add
     assert_close(quantized, session.run(None, {"images": INPUT.numpy()})[0])
+
+
+def test_unsigned_activations_let_onnx_runtime_use_int8_everywhere(files, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    _, quantized, float_path, path = files
+    proto = onnx.load(path)
+    assert unsigned_activations(proto) == 17 + 1 + 2  # ReLUs, the max pool, the average pool and what flattens it
+    onnx.checker.check_model(proto, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    counts = operators(tmp_path / "optimised.onnx")
+    assert (counts["QLinearConv"], counts["QLinearAdd"]) == (20, 8)
+    assert "Conv" not in counts
+    assert_close(quantized, session.run(None, {"images": INPUT.numpy()})[0])
+    untouched = onnx.load(float_path)
+    assert unsigned_activations(untouched) == 0
+    assert untouched == onnx.load(float_path)
 
 
 def test_int8_kernels_run_in_openvino_and_agree(files) -> None:  # type: ignore[no-untyped-def]

@@ -45,7 +45,7 @@ def test_1_train(run: Path) -> None:
 
 
 def test_2_compress(run: Path) -> None:
-    edgelane_command("compress", run, "--sparsity", 0.8, "--pattern", "4x4", "--int8", "--epochs", 1, "--limit", ITEMS)
+    edgelane_command("compress", run, "--sparsity", 0.8, "--pattern", "4x4", "--int8", "--epochs", 1)
     report = read_json(run / "compress.json")
     assert report["kind"] == "pruned+int8"
     pruned = [layer for layer in report["layers"] if layer["density"] < 0.5]

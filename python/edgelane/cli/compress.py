@@ -23,7 +23,6 @@ def compress(
     epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of fine-tuning.", show_default="20")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file with these settings and more.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the one of the training.")] = None,
-    limit: Annotated[int | None, typer.Option(min=3, help="Use at most so many items of the data set.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Prune and quantise a trained network; write RUN/compressed.pt and RUN/compress.json."""
@@ -31,7 +30,7 @@ def compress(
 
     with chatty():
         result = compress_run(
-            run, sparsity=sparsity, pattern=pattern, int8=int8, epochs=epochs, recipe=recipe, data=data, limit=limit
+            run, sparsity=sparsity, pattern=pattern, int8=int8, epochs=epochs, recipe=recipe, data=data
         )
     if json:
         print_json(result)

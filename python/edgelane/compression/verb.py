@@ -40,16 +40,15 @@ def compress(
     epochs: int | None = None,
     recipe: str | os.PathLike[str] | None = None,
     data: str | None = None,
-    limit: int | None = None,
 ) -> dict[str, Any]:
     """Prune with fine-tuning, quantise with calibration, or both; write RUN/compressed.pt and RUN/compress.json.
 
-    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `limit` uses only so many
-    items, as in training. `data` replaces the data that the run was trained on. Returns the content of compress.json:
-    "settings", "metrics" of the result, "stages" (the metrics of the dense, pruned and int8 network on the same test
-    split, with seconds), "layers" and "totals" (MACs, parameters and density, see `describe`), "dense_totals",
-    "kept_dense" (why a layer was not pruned). Raises EdgelaneError for bad settings, a missing or damaged run, and
-    data whose classes are not those of the run.
+    Settings are those of `Recipe`, as arguments or in the JSON or YAML file `recipe`. `data` replaces the data that the
+    run was trained on. RUN/model.pt may be an earlier compressed.pt, to quantise what was pruned before.
+    Returns the content of compress.json: "settings", "metrics" of the result, "stages" (the metrics
+    of the dense, pruned and int8 network on the same test split, with seconds), "layers" and "totals" (MACs, parameters
+    and density, see `describe`), "dense_totals", "kept_dense" (why a layer was not pruned).
+    Raises EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
     """
     from edgelane.checkpoint import Checkpoint
 
@@ -57,13 +56,14 @@ def compress(
     run = Path(run_dir)
     checkpoint = Checkpoint.load(run / "model.pt")
     model = checkpoint.build()
-    bundle = _load_data(checkpoint, data, limit)
+    bundle = _load_data(checkpoint, data)
     example = torch.zeros(1, 3, checkpoint.preprocessing.height, checkpoint.preprocessing.width)
     dense = describe(model, example)
     stages: dict[str, Any] = {}
     kept_dense: list[dict[str, str]] = []
 
-    _judge(stages, "dense", model, bundle)
+    first = "dense" if checkpoint.kind == "float" else "before"
+    _judge(stages, first, model, bundle)
     if settings.sparsity is not None:
         choices = choose_layers(
             model, settings.pattern, example_inputs=example, skip=settings.skip, include=settings.include
@@ -84,13 +84,14 @@ def compress(
 
     final = finalize(model)
     described = describe(final, example)
+    record = record_of(final)
+    kind = "+".join(name for name, key in (("pruned", "pruning"), ("int8", "quantization")) if key in record)
     last = list(stages)[-1]
-    kind = "pruned+int8" if settings.sparsity is not None and settings.int8 else last
     replace(
         checkpoint,
         state_dict=final.state_dict(),
         kind=kind,  # type: ignore[arg-type]
-        compression=record_of(final),
+        compression=record,
         metrics={"test": stages[last]["test"]},
     ).save(run / "compressed.pt")
     report = _report(settings, kind, stages, described, dense, kept_dense)
@@ -100,11 +101,14 @@ def compress(
     return report
 
 
-def _load_data(checkpoint: Checkpoint, data: str | None, limit: int | None) -> DataBundle:
+def _load_data(checkpoint: Checkpoint, data: str | None) -> DataBundle:
     from edgelane.data import load
 
-    size = (checkpoint.preprocessing.height, checkpoint.preprocessing.width)
-    bundle = load(data or checkpoint.data, task=checkpoint.task, image_size=size, limit=limit)
+    if data is None:
+        bundle = checkpoint.load_data()
+    else:
+        size = (checkpoint.preprocessing.height, checkpoint.preprocessing.width)
+        bundle = load(data, task=checkpoint.task, image_size=size)
     if bundle.classes != checkpoint.classes:
         raise EdgelaneError(
             f"{bundle.name} has the classes {', '.join(bundle.classes)}; "
@@ -181,7 +185,7 @@ def _report(
         "kind": kind,
         "settings": settings.to_dict(),
         "metrics": stages[last]["test"],
-        "accuracy_lost": stages["dense"]["test"]["accuracy"] - stages[last]["test"]["accuracy"],
+        "accuracy_lost": next(iter(stages.values()))["test"]["accuracy"] - stages[last]["test"]["accuracy"],
         "stages": stages,
         "totals": described.totals,
         "dense_totals": dense.totals,
