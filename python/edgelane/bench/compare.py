@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from edgelane.runtime import TensorSpec
 
 
+SYMMETRIC_NOTE = (
+    "onnxruntime computes much of a Q/DQ network in float32 when its activations are symmetric int8; for its best "
+    "int8 time "
+    "quantise the float32 network with onnxruntime.quantization (uint8 activations) and pass onnxruntime=FILE"
+)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Results of one model: for each thread count the benchmark, and how far each engine's outputs were from
@@ -34,6 +41,7 @@ class Comparison:
     errors: dict[int, dict[str, float]]
     runners: dict[str, dict[str, object]]
     layers: dict[int, list[dict[str, Any]]]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Everything as JSON values."""
@@ -41,6 +49,7 @@ class Comparison:
             "model": str(self.model),
             "precision": self.precision,
             "runners": self.runners,
+            "notes": list(self.notes),
             "threads": {
                 str(threads): {
                     **result.to_dict(),
@@ -98,7 +107,8 @@ def compare(
         name: {"engine": run.kind, "file": str(run.path), "version": run.version, "settings": run.settings}
         for name, run in runners.items()
     }
-    return Comparison(path, "int8" if int8 else "float32", results, errors, described, layers)
+    notes = (SYMMETRIC_NOTE,) if int8 and own_file.get("onnxruntime") else ()
+    return Comparison(path, "int8" if int8 else "float32", results, errors, described, layers, notes)
 
 
 def random_feeds(inputs: Sequence[TensorSpec], seed: int = 0) -> dict[str, npt.NDArray[Any]]:

@@ -177,8 +177,8 @@ def _warnings(facts: Mapping[str, object], rows: tuple[BenchmarkRow, ...]) -> tu
     foreign = facts["other_processes_cores"]
     if isinstance(foreign, float) and foreign > FOREIGN_CORES_WARNING:
         warnings.append(
-            f"other processes kept {foreign:.2f} cores busy meanwhile: only the ratios mean something, repeat on an "
-            "idle machine"
+            f"other processes kept {foreign:.2f} cores busy meanwhile, which slows long calls more than short ones: "
+            "repeat this on an idle machine"
         )
     governor = facts["governor"]
     if governor is not None and governor not in ("performance", "schedutil"):

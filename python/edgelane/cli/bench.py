@@ -42,6 +42,8 @@ def bench(
     for count, result in comparison.results.items():
         for message in result.warnings:
             warn(f"{count} thread(s): {message}")
+    for message in comparison.notes:
+        warn(message)
     if json == "-":
         print_json(comparison.to_dict())
         return

@@ -50,6 +50,7 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
             warnings=[
                 f"{_threads(count)}: {text}" for count, result in comparison.results.items() for text in result.warnings
             ],
+            notes=comparison.notes,
             environment=first.environment,
             commands=[f"{command} --threads {','.join(str(count) for count in counts)}"],
         ),
