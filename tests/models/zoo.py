@@ -68,9 +68,9 @@ def narrow(model: torch.nn.Module, hidden: int) -> None:
 def settle(model: torch.nn.Module, size: int) -> None:
     """Give each BatchNorm random parameters and statistics that fit what reaches it from the images of the tests.
 
-    The mean is taken off in part only, and channels that are nearly silent stay so. Whitening every channel instead would
-    multiply a difference of 1e-6 in the input by hundreds until the output, which no trained network does: the tests would
-    compare rounding noise.
+    The mean is taken off in part only, and channels that are nearly silent stay so. Whitening every channel instead
+    would multiply a difference of 1e-6 in the input by hundreds until the output, which no trained network does: the
+    tests would compare rounding noise.
     """
 
     def fit(norm: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
