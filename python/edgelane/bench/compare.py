@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 
 SYMMETRIC_NOTE = (
-    "onnxruntime computes much of a Q/DQ network in float32 when its activations are symmetric int8; for its best "
-    "int8 time "
-    "quantise the float32 network with onnxruntime.quantization (uint8 activations) and pass onnxruntime=FILE"
+    "onnxruntime runs this Q/DQ network with uint8 activations of the same levels, which it fuses better than the "
+    "symmetric ones; a file of onnxruntime.quantization may be faster still: pass onnxruntime=FILE"
 )
 
 

@@ -96,8 +96,9 @@ def _onnxruntime(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
+    model, unsigned = _as_onnxruntime_wants_it(path)
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no base class for what it raises
         raise EdgelaneError(f"onnxruntime refuses {path}: {_first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
@@ -105,8 +106,25 @@ def _onnxruntime(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
         "execution_mode": "sequential",
         "graph_optimization": "all",
         "force_spinning_stop": True,
+        "quantisers_made_unsigned": unsigned,
     }
     return Runner("onnxruntime", path, threads, version("onnxruntime"), lambda: session.run(names, feeds), settings)
+
+
+def _as_onnxruntime_wants_it(path: Path) -> tuple[str | bytes, int]:
+    """Return the model, with uint8 instead of symmetric int8 activations where they cannot be negative, and how many.
+
+    onnxruntime computes much of a symmetric network in float32, so its time would be unfairly long.
+    """
+    onnx = _import("onnx")
+    from edgelane.export.unsigned import unsigned_activations
+
+    try:
+        proto = onnx.load(str(path))
+    except Exception as error:  # protobuf's DecodeError, or an external data file that is missing
+        raise EdgelaneError(f"onnxruntime refuses {path}: {_first_line(error)}") from error
+    changed = unsigned_activations(proto)
+    return (proto.SerializeToString(), changed) if changed else (str(path), 0)
 
 
 def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
