@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelane.bench.machine import version
+from edgelane.bench.signal_stack import kept_signal_stack
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 
@@ -136,7 +137,8 @@ def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+        with kept_signal_stack():
+            request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
     except Exception as error:  # openvino raises RuntimeError and its subclasses, onnx frontends others
         raise EdgelaneError(f"openvino refuses {path}: {_first_line(error)}") from error
     outputs = request.model_outputs
