@@ -71,5 +71,5 @@ def test_commands_and_their_options_exist(document: Path) -> None:
 def test_make_targets_exist(document: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in commands(document, "make"):
-        for target in line.split()[1:]:
+        for target in shlex.split(line, comments=True)[1:]:
             assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"{document.name}: `{line}`"
