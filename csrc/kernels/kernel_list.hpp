@@ -1,54 +1,31 @@
-// Choice of a kernel from a family's kernels.inc, by instruction set or by name.
+// For families whose kernels are objects of one type: which lines of a kernels.inc this build has, and a kernel by its name.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <cstring>
 
 #include "core/status.hpp"
-#include "kernels/kernel.hpp"
+#include "kernels/registry.hpp"
 
-// Keeps what belongs to an instruction set that this build has: EDGELANE_FOR_ISA_<isa>(text).
-#define EDGELANE_FOR_ISA_scalar(...) __VA_ARGS__
+// Keeps what belongs to an instruction set that this build has: EDGELANE_IF_BUILT_<isa>(text).
+#define EDGELANE_IF_BUILT_scalar(...) __VA_ARGS__
 #if defined(__x86_64__)
-#define EDGELANE_FOR_ISA_avx2(...) __VA_ARGS__
-#define EDGELANE_FOR_ISA_avx512(...) __VA_ARGS__
-#define EDGELANE_FOR_ISA_avx512_vnni(...) __VA_ARGS__
+#define EDGELANE_IF_BUILT_avx2(...) __VA_ARGS__
+#define EDGELANE_IF_BUILT_avx512(...) __VA_ARGS__
+#define EDGELANE_IF_BUILT_avx512_vnni(...) __VA_ARGS__
 #else
-#define EDGELANE_FOR_ISA_avx2(...)
-#define EDGELANE_FOR_ISA_avx512(...)
-#define EDGELANE_FOR_ISA_avx512_vnni(...)
+#define EDGELANE_IF_BUILT_avx2(...)
+#define EDGELANE_IF_BUILT_avx512(...)
+#define EDGELANE_IF_BUILT_avx512_vnni(...)
 #endif
-#define EDGELANE_COMMA ,
 
 namespace edgelane {
 
-template <class Kernel>
-struct ListedKernel {
-  const char* family;
-  const Kernel* kernel;
-};
-
-// Kernels of `family` to choose from: the forced one, or all of the best instruction set up to options.isa that has any.
-// Throws Error(invalid_argument) for a name that the family does not have there.
-template <class Kernel>
-std::vector<const Kernel*> kernel_candidates(const std::vector<ListedKernel<Kernel>>& list, const std::string& family,
-                                             const KernelOptions& options) {
-  std::vector<const Kernel*> found;
-  std::string known;
-  for (const ListedKernel<Kernel>& l : list) {
-    if (l.family != family || l.kernel->isa > options.isa) continue;
-    known += (known.empty() ? "" : ", ") + std::string(l.kernel->name);
-    if (!options.kernel.empty()) {
-      if (options.kernel == l.kernel->name) return {l.kernel};
-      continue;
-    }
-    if (!found.empty() && found.front()->isa < l.kernel->isa) found.clear();
-    if (found.empty() || found.front()->isa == l.kernel->isa) found.push_back(l.kernel);
-  }
-  if (found.empty())
-    throw Error(StatusCode::invalid_argument, "unknown kernel '" + options.kernel + "' of " + family + " for " +
-                                                  isa_name(options.isa) + "; known are " + known);
-  return found;
+// The object behind a line of kernels.inc. Throws Error(unsupported) if this build lacks it.
+template <class Kernel, size_t Count>
+const Kernel& kernel_of(const Kernel* const (&list)[Count], const KernelEntry& entry) {
+  for (const Kernel* kernel : list)
+    if (std::strcmp(kernel->name, entry.name) == 0) return *kernel;
+  throw Error(StatusCode::unsupported, std::string("kernel ") + entry.name + " is not part of this build");
 }
 
 }  // namespace edgelane

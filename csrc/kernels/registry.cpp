@@ -34,8 +34,9 @@ bool serves(const KernelEntry& entry, const char* family, const std::string& ope
 
 Span<const KernelEntry> all_kernels() noexcept { return {kEntries, sizeof(kEntries) / sizeof(kEntries[0])}; }
 
-const KernelEntry& select_kernel(const char* family, const std::string& operation, const KernelOptions& options) {
-  const KernelEntry* best = nullptr;
+std::vector<const KernelEntry*> kernel_candidates(const char* family, const std::string& operation,
+                                                  const KernelOptions& options) {
+  std::vector<const KernelEntry*> found;
   std::string known;
   for (const KernelEntry& entry : kEntries) {
     if (!serves(entry, family, operation)) continue;
@@ -46,14 +47,20 @@ const KernelEntry& select_kernel(const char* family, const std::string& operatio
         throw Error(StatusCode::unsupported, "kernel " + options.kernel + " needs " + isa_name(entry.isa) +
                                                  ", but the instruction set is " + isa_name(options.isa));
       }
-      return entry;
+      return {&entry};
     }
-    if (entry.isa <= options.isa && (best == nullptr || entry.isa > best->isa)) best = &entry;
+    if (entry.isa > options.isa) continue;
+    if (!found.empty() && found.front()->isa < entry.isa) found.clear();
+    if (found.empty() || found.front()->isa == entry.isa) found.push_back(&entry);
   }
-  if (best == nullptr) {
+  if (found.empty()) {
     throw Error(StatusCode::invalid_argument, "no kernel \"" + options.kernel + "\" for " + operation + "; known: " + known);
   }
-  return *best;
+  return found;
+}
+
+const KernelEntry& select_kernel(const char* family, const std::string& operation, const KernelOptions& options) {
+  return *kernel_candidates(family, operation, options).front();
 }
 
 }  // namespace edgelane

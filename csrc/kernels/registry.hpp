@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/span.hpp"
 #include "kernels/kernel.hpp"
@@ -17,9 +18,12 @@ struct KernelEntry {
 // The lines of every family's kernels.inc.
 Span<const KernelEntry> all_kernels() noexcept;
 
-// The kernel of `family` that serves `operation` ("max_pool_f32"): options.kernel where it is given, else the one of the
-// highest level that options.isa can run. Throws Error(invalid_argument) for a name that the operation does not have and
-// Error(unsupported) for one above options.isa.
+// Kernels of `family` that serve `operation` ("max_pool_f32") to choose from: options.kernel where it is given, else all of the
+// highest level that options.isa can run. Never empty: throws Error(invalid_argument) for a name that the operation does not
+// have and Error(unsupported) for one above options.isa.
+std::vector<const KernelEntry*> kernel_candidates(const char* family, const std::string& operation, const KernelOptions& options);
+
+// The first of them, for operations with one kernel per instruction set.
 const KernelEntry& select_kernel(const char* family, const std::string& operation, const KernelOptions& options);
 
 }  // namespace edgelane

@@ -15,20 +15,17 @@
 
 namespace edgelane {
 
-#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa(extern const StripKernel name;)
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(extern const StripKernel name;)
 #include "kernels/conv2d/kernels.inc"
 #undef EDGELANE_KERNEL
 
 namespace {
 
-const std::vector<ListedKernel<StripKernel>>& kernel_list() {
-  static const std::vector<ListedKernel<StripKernel>> list = {
-#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa({#family, &name} EDGELANE_COMMA)
+constexpr const StripKernel* kKernels[] = {
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(&name, )
 #include "kernels/conv2d/kernels.inc"
 #undef EDGELANE_KERNEL
-  };
-  return list;
-}
+};
 
 constexpr size_t kFirstLevelBytes = 24 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
 
@@ -59,12 +56,13 @@ StripChoice choose(const std::string& family, const Conv2dProblem& p, const Conv
                    const KernelOptions& options) {
   StripChoice best{nullptr, 0};
   double best_cost = 0;
-  for (const StripKernel* k : kernel_candidates(kernel_list(), family, options)) {
+  for (const KernelEntry* entry : kernel_candidates(family.c_str(), family, options)) {
+    const StripKernel& k = kernel_of(kKernels, *entry);
     const int64_t positions = static_cast<int64_t>(p.output.height) * p.input.pitch;
-    const int64_t blocks = count_blocks(weights, shape, k->block_oc);
-    const double c = cost(*k, blocks, static_cast<int>((positions + k->lanes - 1) / k->lanes));
+    const int64_t blocks = count_blocks(weights, shape, k.block_oc);
+    const double c = cost(k, blocks, static_cast<int>((positions + k.lanes - 1) / k.lanes));
     if (best.kernel == nullptr || c < best_cost) {
-      best = {k, blocks};
+      best = {&k, blocks};
       best_cost = c;
     }
   }

@@ -7,8 +7,8 @@
 // Input channels are cut into chunks whose part of a tile stays in the first-level cache while kGroupBlocks blocks of output
 // channels use it; between chunks the sums of a group rest in a buffer on the stack.
 //
-// A Path says what a lane is: F32Path (below), or the int8 dot products of simd/dot_*.hpp. Included by conv2d_*_<isa>.cpp only;
-// everything is in an anonymous namespace or depends on a type that is.
+// A Path says what a lane is: F32Path (below), or the int8 dot products of widening.hpp and conv2d_s8_<isa>.cpp. Included by
+// conv2d_*_<isa>.cpp only; everything is in an anonymous namespace or depends on a type that is.
 #pragma once
 
 #include <cstdint>

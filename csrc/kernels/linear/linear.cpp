@@ -14,20 +14,17 @@
 
 namespace edgelane {
 
-#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa(extern const LinearKernel name;)
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(extern const LinearKernel name;)
 #include "kernels/linear/kernels.inc"
 #undef EDGELANE_KERNEL
 
 namespace {
 
-const std::vector<ListedKernel<LinearKernel>>& kernel_list() {
-  static const std::vector<ListedKernel<LinearKernel>> list = {
-#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_FOR_ISA_##isa({#family, &name} EDGELANE_COMMA)
+constexpr const LinearKernel* kKernels[] = {
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(&name, )
 #include "kernels/linear/kernels.inc"
 #undef EDGELANE_KERNEL
-  };
-  return list;
-}
+};
 
 class Gemm final : public PreparedKernel {
  public:
@@ -38,7 +35,7 @@ class Gemm final : public PreparedKernel {
                                                     std::to_string(p.oc) + " x " + std::to_string(p.ic) + ", " +
                                                     std::to_string(p.m) + " rows");
     constexpr int kStep = sizeof(T) == 1 ? kChannelGroup : 1;  // elements of one multiply-add
-    kernel_ = kernel_candidates(kernel_list(), family, options).front();
+    kernel_ = &kernel_of(kKernels, select_kernel(family.c_str(), family, options));
     depth_ = (p.ic + kStep - 1) / kStep;
     tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
     channels_ = static_cast<size_t>(tiles_) * kernel_->tile_channels;

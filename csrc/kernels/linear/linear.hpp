@@ -14,7 +14,7 @@ struct LinearProblem {
   Activation activation;
 };
 
-// inputs: {x}. Weights are dense [oc][ic]; zeros are found and skipped where that is faster. bias: empty, or oc values.
+// inputs: {x}. Weights are dense [oc][ic], and zeros are multiplied like any other weight. bias: empty, or oc values.
 std::unique_ptr<PreparedKernel> prepare_linear_f32(const LinearProblem& problem, Span<const float> weights,
                                                    Span<const float> bias, const KernelOptions& options);
 

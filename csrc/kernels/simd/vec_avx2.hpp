@@ -80,6 +80,20 @@ struct VecI32Avx2 {
   EDGELANE_INLINE VecI32Avx2 sar() const {
     return {_mm256_srai_epi32(v, N)};
   }
+  // The same bits as 16-bit words, twice as many lanes; multiply_pairs adds the products of neighbouring words.
+  template <int N>
+  EDGELANE_INLINE VecI32Avx2 shl_words() const {
+    return {_mm256_slli_epi16(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx2 shr_words() const {
+    return {_mm256_srli_epi16(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx2 sar_words() const {
+    return {_mm256_srai_epi16(v, N)};
+  }
+  friend EDGELANE_INLINE VecI32Avx2 multiply_pairs(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_madd_epi16(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator+(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_add_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator-(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_sub_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator*(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }

@@ -75,6 +75,20 @@ struct VecI32Avx512 {
   EDGELANE_INLINE VecI32Avx512 sar() const {
     return {_mm512_srai_epi32(v, N)};
   }
+  // The same bits as 16-bit words, twice as many lanes; multiply_pairs adds the products of neighbouring words.
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 shl_words() const {
+    return {_mm512_slli_epi16(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 shr_words() const {
+    return {_mm512_srli_epi16(v, N)};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 sar_words() const {
+    return {_mm512_srai_epi16(v, N)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 multiply_pairs(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_madd_epi16(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx512 operator+(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx512 operator-(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx512 operator*(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelane._version import __version__
 from edgelane.bench.machine import cpu_name, version
-from edgelane.demo import onnxruntime_int8
 from edgelane.demo import photos as photos_module
 from edgelane.demo.judge import Variant, judge, measure
 from edgelane.demo.steps import Steps
@@ -22,9 +21,6 @@ from edgelane.files import read_json, write_json
 
 if TYPE_CHECKING:
     from edgelane.data import DataBundle
-
-
-CALIBRATION_IMAGES = 128  # ONNX Runtime's tool takes the extremes, which more pictures hardly move
 
 
 @dataclass(frozen=True)
@@ -101,21 +97,10 @@ def run_demo(
         lambda: photos_module.predict_photos(int8 / "model.lane", bundle.get(), folder / "photos", settings.photos),
     )
     quality, figures = folder / "quality.json", folder / "bench.json"
-    peers = {name: version(name) for name in ("onnxruntime", "openvino")}
-    steps.run(
-        "rival",
-        "the pruned network quantised by ONNX Runtime's own tool, so that it is timed at its best",
-        peers,
-        [variants[2].own_onnxruntime],
-        lambda: onnxruntime_int8.quantize(
-            variants[1].onnx, variants[2].own_onnxruntime, _calibration(bundle.get(), CALIBRATION_IMAGES)
-        ),
-        keep=True,
-    )
     steps.run(
         "judge",
         "accuracy of every deployed file on the test split",
-        {},
+        {name: version(name) for name in ("onnxruntime", "openvino")},
         [quality],
         lambda: write_json(quality, judge(variants, bundle.get())),
         keep=True,
@@ -179,13 +164,6 @@ class _Lazy:
         if self._bundle is None:
             self._bundle = load(self._data, image_size=self._settings.image_size)
         return self._bundle
-
-
-def _calibration(bundle: DataBundle, count: int) -> Iterator[Any]:
-    """Training pictures as edgelane's own quantisation sees them."""
-    from edgelane.compression.verb import calibration_batches
-
-    return (batch.numpy() for batch in calibration_batches(bundle, count, 0))
 
 
 def _train(steps: Steps, folder: Path, data: str, settings: DemoSettings) -> None:

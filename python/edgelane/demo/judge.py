@@ -41,11 +41,6 @@ class Variant:
         return self.folder / "model.lane"
 
     @property
-    def own_onnxruntime(self) -> Path:
-        """The int8 network that ONNX Runtime's own tool made."""
-        return self.folder / "onnxruntime_int8.onnx"
-
-    @property
     def title(self) -> str:
         """As the table names it: "pruned fp32" or "pruned+int8"."""
         return self.name if self.precision in self.name else f"{self.name} {self.precision}"
@@ -62,14 +57,7 @@ class Row:
     @property
     def file(self) -> Path:
         """What this engine loads."""
-        if self.kind == "edgelane":
-            return self.variant.lane
-        return self.variant.own_onnxruntime if self.quantized_anew else self.variant.onnx
-
-    @property
-    def quantized_anew(self) -> bool:
-        """Whether this is not edgelane's int8 network but the pruned one as quantised by ONNX Runtime's tool."""
-        return self.kind == "onnxruntime" and self.variant.precision == "int8"
+        return self.variant.lane if self.kind == "edgelane" else self.variant.onnx
 
 
 def table_rows(variants: Sequence[Variant]) -> list[Row]:
@@ -108,8 +96,7 @@ def measure(
     """One interleaved benchmark of all rows for each thread count on a picture of the test split, and edgelane's time
     per layer.
 
-    ONNX Runtime's own int8 network has other scales, so its outputs are not compared here: its accuracy stands in the
-    table. Raises EdgelaneError when engines disagree about the outputs of the same network: then nothing is timed.
+    Raises EdgelaneError when engines disagree about the outputs of the same network: then nothing is timed.
     """
     from edgelane.runtime import Session
 
@@ -126,7 +113,7 @@ def measure(
             outputs = {
                 row.name: [np.array(value) for value in runners[row.name]()]
                 for row in table_rows(variants)
-                if row.variant == variant and not row.quantized_anew
+                if row.variant == variant
             }
             errors.update(check_agreement(outputs, int8=variant.precision == "int8"))
         stage = f"{count} thread{'s' * (count > 1)}"

@@ -102,10 +102,9 @@ def write_page(
     caption = (
         "Deployed files judged on the same held-out split. Latency at batch 1 in one interleaved run; speed-up against "
         f"{BASELINE}. MACs are those that are executed: the peers multiply the zeros too. "
-        "ONNX Runtime's int8 network is quantised by its own tool (uint8 activations), which it runs faster than "
-        "symmetric int8. OpenVINO computes float32 "
-        "models in float32 "
-        "here, not in bfloat16, its default on some CPUs."
+        "ONNX Runtime gets the int8 network with uint8 instead of symmetric int8 activations where they cannot be "
+        "negative, which it runs faster. OpenVINO computes float32 models in float32 here, not in bfloat16, its "
+        "default on some CPUs."
     )
     tables = [
         Table(_threads(count), COLUMNS, as_text(values["rows"], count), caption if count == first else "", own)

@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "core/status.hpp"
 
@@ -64,6 +65,18 @@ TEST(Registry, TheHighestLevelThatRunsIsChosen) {
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx2, ""}).name, "max_pool_f32_8_avx2");
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512_vnni, ""}).name, "max_pool_f32_16_avx512");
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512, "max_pool_f32_8_avx2"}).name, "max_pool_f32_8_avx2");
+}
+
+TEST(Registry, AllKernelsOfTheHighestLevelAreCandidates) {
+  const auto names = [](const KernelOptions& options) {
+    std::vector<std::string> found;
+    for (const KernelEntry* entry : kernel_candidates("conv2d_f32", "conv2d_f32", options)) found.push_back(entry->name);
+    return found;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({Isa::avx2, ""}), (Names{"conv2d_f32_1x1_avx2", "conv2d_f32_4x1_avx2"}));
+  EXPECT_EQ(names({Isa::avx512_vnni, ""}), names({Isa::avx512, ""}));  // VNNI adds nothing to float32
+  EXPECT_EQ(names({Isa::avx512, "conv2d_f32_4x1_scalar"}), (Names{"conv2d_f32_4x1_scalar"}));
 }
 
 TEST(Registry, UnknownAndUnavailableNamesAreErrors) {

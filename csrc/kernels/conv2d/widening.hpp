@@ -9,7 +9,7 @@
 namespace edgelane {
 namespace {
 
-template <class V, class Words>
+template <class V>
 struct WideningPath {
   using Float = V;
   using Acc = typename V::Int;
@@ -21,7 +21,7 @@ struct WideningPath {
   static constexpr WeightForm kForm = WeightForm::s16_quad;
   static EDGELANE_INLINE Input load(const uint8_t* p) {
     const Acc x = Acc::loadu(p);
-    return {x & Acc::broadcast(0x00ff00ff), Words::shift_right_8(x)};
+    return {x & Acc::broadcast(0x00ff00ff), x.template shr_words<8>()};
   }
   static EDGELANE_INLINE Weight broadcast(const uint8_t* p) {
     int32_t pair[2];
@@ -29,7 +29,7 @@ struct WideningPath {
     return {Acc::broadcast(pair[0]), Acc::broadcast(pair[1])};
   }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Input x, Weight w) {
-    return acc + (Words::multiply_pairs(x.even, w.even) + Words::multiply_pairs(x.odd, w.odd));
+    return acc + (multiply_pairs(x.even, w.even) + multiply_pairs(x.odd, w.odd));
   }
   static EDGELANE_INLINE Acc load_sum(const void* p) { return Acc::loadu(p); }
   static EDGELANE_INLINE void store_sum(void* p, Acc acc) { acc.storeu(p); }
