@@ -151,6 +151,12 @@ CASES = {
         ["reshape", "linear"],
     ),
 }
+CASES["linear and a bias of higher rank"] = (
+    "h = Reshape(x, matrix) k = MatMul(h, fc) y = Add(k, deep)",
+    ["reshape", "linear", "binary"],
+)
+CONSTANTS["deep"] = normal(1, 1, 5)
+CONSTANTS["matrix"] = np.array([81, 8], np.int64)
 CONSTANTS["g2"] = normal(8, 8)
 CONSTANTS["rows"] = np.array([1, 81, 8], np.int64)
 RANK = {
@@ -159,6 +165,7 @@ RANK = {
     "mean, flatten, linear": 2,
     "linear bn": 2,
     "linear rank 3, bias": 3,
+    "linear and a bias of higher rank": 3,
 }
 
 
