@@ -32,7 +32,7 @@ def read(folder: Path) -> Index:
 def read_class_folders(folder: Path) -> Index | None:
     """`class/picture`, or `split/class/picture` where the folder has subfolders train, val or test; None if neither."""
     children = _subfolders(folder)
-    named = [child for child in children if split_named(child.name)]
+    named = [child for child in children if split_named(child.name) and _subfolders(child)]  # "train" may be a class
     roots = [(child, split_named(child.name)) for child in named] or [(folder, None)]
     skips = Skips()
     found: list[tuple[str, Path, str | None, Path]] = []
