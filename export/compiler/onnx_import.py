@@ -132,8 +132,12 @@ class _Importer:
             self.add_constant(initializer.name, numpy_helper.to_array(initializer))
         for sparse in model.graph.sparse_initializer:
             self.add_constant(sparse.values.name, _dense(sparse))
-        self.used = {name for node in model.graph.node for name in node.input}
-        self.used |= {info.name for info in model.graph.output}
+        self.used = {info.name for info in model.graph.output}
+        self.live: list[tuple[int, onnx.NodeProto]] = []  # what no output depends on need not be understood
+        for index, node in reversed(list(enumerate(model.graph.node))):
+            if self.used.intersection(node.output):
+                self.used.update(filter(None, node.input))
+                self.live.append((index, node))
 
     def add_input(self, info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         element = info.type.tensor_type.elem_type
@@ -153,7 +157,7 @@ class _Importer:
         )
 
     def run(self) -> Graph:
-        for index, proto in enumerate(self.model.graph.node):
+        for index, proto in reversed(self.live):
             name = proto.name or f"{proto.op_type}_{index}"
             try:
                 self.visit(proto, name)

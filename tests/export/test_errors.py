@@ -88,7 +88,7 @@ def test_every_unsupported_node_is_named(tmp_path: Path) -> None:
     body = """
         a = Relu(x) b = NonZero(a) c = Cast<to = 1>(b)
         d = Sin(x) e = Conv(d, w) f = Conv(x, d) g = Transpose(e) h = Cos(g)
-        y = Add(a, e)
+        y = Sum(a, c, e, f, h)
     """
     model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", {"w": normal(8, 8, 1, 1)})
     message = failure(model, tmp_path)

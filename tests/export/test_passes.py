@@ -138,6 +138,10 @@ CASES = {
     "pad and average pool": ("h = Pad(x, pads) y = AveragePool<kernel_shape = [3, 3]>(h)", ["average_pool2d"]),
     "pad with ones and conv": ("h = Pad(x, pads, one_) y = Conv(h, w)", ["pad", "conv2d"]),
     "dead code": ("h = Exp(x) k = Neg(h) y = Relu(x)", ["unary+relu"]),
+    "dead code that could not be compiled": (
+        "h = Conv(x, w) k = NonZero(h) p, q = Split<axis = 1>(x) y = Relu(x)",
+        ["unary+relu"],
+    ),
     "mean, flatten, linear": (
         "h = ReduceMean<axes = [2, 3], keepdims = 0>(x) k = MatMul(h, fc) l = Add(k, fb) y = Relu(l)",
         ["global_average_pool", "reshape", "linear+relu"],
