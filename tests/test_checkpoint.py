@@ -122,9 +122,11 @@ def test_a_newer_version_and_wrong_fields_are_named(tmp_path):
         torch.save({key: value for key, value in content.items() if key != name}, path)
         with pytest.raises(EdgelaneError, match=rf"damaged: '?{name}'? is missing"):
             Checkpoint.load(path)
-    torch.save({**content, "state_dict": [1, 2]}, path)
-    with pytest.raises(EdgelaneError, match="damaged: state_dict is missing or not a dict"):
-        Checkpoint.load(path)
+    wrong = {"state_dict": [1, 2], "data": 5, "task": None, "kind": ["float"], "compression": 3, "data_options": []}
+    for name, value in wrong.items():
+        torch.save({**content, name: value}, path)
+        with pytest.raises(EdgelaneError, match=f"damaged: {name} is missing or not a "):
+            Checkpoint.load(path)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):

@@ -25,6 +25,8 @@ DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"
 # Constants up to this many elements are shown to shape inference; shapes, axes and pads are all smaller.
 SHAPE_DATA_ELEMENTS = 1024
 KEEP_ORIGIN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Identity")
+# Before opset 22 shape inference gave ceil_mode windows that lie in the padding alone. No engine computes such windows.
+POOLS, POOLS_MENDED = ("MaxPool", "AveragePool"), 22
 RANDOM_OPS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 
 
@@ -128,13 +130,19 @@ class _Importer:
                 self.add_input(info, input_shapes[info.name])
         for initializer in model.graph.initializer:
             self.add_constant(initializer.name, numpy_helper.to_array(initializer))
-        self.used = {name for node in model.graph.node for name in node.input}
-        self.used |= {info.name for info in model.graph.output}
+        for sparse in model.graph.sparse_initializer:
+            self.add_constant(sparse.values.name, _dense(sparse))
+        self.used = {info.name for info in model.graph.output}
+        self.live: list[tuple[int, onnx.NodeProto]] = []  # what no output depends on need not be understood
+        for index, node in reversed(list(enumerate(model.graph.node))):
+            if self.used.intersection(node.output):
+                self.used.update(filter(None, node.input))
+                self.live.append((index, node))
 
     def add_input(self, info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         element = info.type.tensor_type.elem_type
-        if element not in DTYPES:
-            raise EdgelaneError(f"input {info.name!r} is {_type_name(element)}, expected float32")
+        if DTYPES.get(element, "uint8") == "uint8":
+            raise EdgelaneError(f"input {info.name!r} is {_type_name(element)}, expected float32 or int8")
         self.builder.names.add(info.name)
         tensor = Tensor(info.name, shape, DTYPES[element])
         self.graph.inputs.append(tensor)
@@ -149,7 +157,7 @@ class _Importer:
         )
 
     def run(self) -> Graph:
-        for index, proto in enumerate(self.model.graph.node):
+        for index, proto in reversed(self.live):
             name = proto.name or f"{proto.op_type}_{index}"
             try:
                 self.visit(proto, name)
@@ -157,10 +165,8 @@ class _Importer:
                 self.problems.append(f"{name} ({_op_name(proto)}): {reason}")
                 self.stand_in(proto, name)
         for tensor in self.graph.inputs:
-            if tensor.dtype == "uint8" or (tensor.dtype == "int8" and tensor.quantization is None):
-                self.problems.append(
-                    f"{tensor.name} (input): it is {tensor.dtype} without a DequantizeLinear behind it"
-                )
+            if tensor.dtype == "int8" and tensor.quantization is None:
+                self.problems.append(f"{tensor.name} (input): it is int8 without a DequantizeLinear behind it")
         for info in self.model.graph.output:
             if info.name not in self.unknown:
                 self.add_output(info.name)
@@ -171,7 +177,9 @@ class _Importer:
 
     def add_output(self, name: str) -> None:
         tensor = self.values[name]
-        if tensor.data is not None:
+        if any(tensor.name == name for tensor in self.graph.inputs):
+            self.problems.append(f"{name} (output): it is an input as well")
+        elif tensor.data is not None:
             self.problems.append(f"{name} (output): it is a constant")
         elif tensor.dtype not in ("float32", "int8") or tensor.stored_as == "uint8":
             self.problems.append(f"{name} (output): it is {tensor.stored_as or tensor.dtype}, expected float32 or int8")
@@ -249,6 +257,9 @@ class _Importer:
             value = part if proto.op_type == "Shape" else math.prod(shape)
             self.add_constant(proto.output[0], np.array(value, np.int64))
             return
+        if proto.op_type == "Constant" and proto.attribute[0].name == "sparse_value":
+            self.add_constant(proto.output[0], _dense(proto.attribute[0].sparse_tensor))
+            return
         feeds = {source: self.values[source].data for source in proto.input if source}
         inputs = [onnx.helper.make_value_info(source, self.types[source]) for source in feeds]
         outputs = [onnx.helper.make_empty_tensor_value_info(output) for output in proto.output if output]
@@ -271,7 +282,7 @@ class _Importer:
                 data[source] = numpy_helper.from_array(np.asarray(tensor.data), source)
         types = {source: self.types[source] for source in proto.input if source}
         try:
-            schema = onnx.defs.get_schema(proto.op_type, self.opset, "")
+            schema = onnx.defs.get_schema(proto.op_type, self.schema_version(proto.op_type), "")
             inferred = shape_inference.infer_node_outputs(
                 schema,
                 proto,
@@ -287,7 +298,7 @@ class _Importer:
             RuntimeError,
         ) as error:
             raise EdgelaneError(f"node {name} ({proto.op_type}) is malformed: {first_line(error)}") from error
-        shapes = {}
+        shapes: dict[str, Shape] = {}
         for output, kind in inferred.items():
             dims = kind.tensor_type.shape.dim
             known = kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
@@ -297,6 +308,24 @@ class _Importer:
             elif output in self.used:
                 raise Unsupported("the shape of its output depends on values that are computed at run time")
         return shapes
+
+    def schema_version(self, op: str) -> int:
+        """Return the version of the operator set whose rules give an operator's shape."""
+        if op in POOLS:
+            return max(self.opset, POOLS_MENDED)
+        # An operator of ONNX Runtime's own domain may stand in a model that is older than the standard one.
+        return self.opset if onnx.defs.has(op, self.opset) else onnx.defs.onnx_opset_version()
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> Array:
+    """Return the array that a sparse constant stands for; its indices are positions, or coordinates in rows."""
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    result = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        result.reshape(-1)[indices] = values
+    else:
+        result[tuple(indices.T)] = values
+    return result
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

@@ -200,6 +200,8 @@ def fold_bias(graph: Graph, step: Step) -> bool:
         oc = layer.shape[-1]
         if graph.only_consumer(layer) is not step or addend.shape[-1:] != (oc,) or addend.elements != oc:
             continue
+        if step.output.shape != layer.shape:  # the constant has a higher rank, and gives it to the result
+            continue
         bias = before.inputs[2]
         old = bias.data if bias is not None and bias.data is not None else np.float32(0)
         set_constant(graph, before, 2, (addend.data.reshape(oc) + old).astype(np.float32))

@@ -15,9 +15,8 @@ MICROSOFT = "com.microsoft"
 class _Expander:
     """Builds the nodes that stand for one QLinear node."""
 
-    def __init__(self, node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], prefix: str) -> None:
+    def __init__(self, node: onnx.NodeProto, prefix: str) -> None:
         self.node = node
-        self.constants = constants
         self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.added: list[onnx.TensorProto] = []
@@ -34,32 +33,25 @@ class _Expander:
     def real(self, first: int, suffix: str, axis: int | None = None) -> str:
         """Dequantise the three inputs value, scale, zero point that begin at `first`."""
         inputs = [self.arg(first), self.arg(first + 1)] + ([self.arg(first + 2)] if self.arg(first + 2) else [])
-        scale = self.constants.get(self.arg(first + 1))
-        per_channel = axis is not None and scale is not None and numpy_helper.to_array(scale).size > 1
-        return self.emit("DequantizeLinear", inputs, suffix, **_axis(axis if per_channel else None))
+        attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+        return self.emit("DequantizeLinear", inputs, suffix, **attributes)
 
     def quantized(self, value: str, first: int) -> None:
         """Quantise `value` with scale and zero point at `first` into the output of the node."""
         inputs = [value, self.arg(first)] + ([self.arg(first + 1)] if self.arg(first + 1) else [])
         self.emit("QuantizeLinear", inputs, "quantize", str(self.node.output[0]))
 
-    def bias(self, index: int, x_scale: int, w_scale: int) -> str:
-        """Dequantise an int32 bias, whose scale is that of the input times that of the weights."""
-        scales = [self.constants.get(self.arg(i)) for i in (x_scale, w_scale)]
-        if not self.arg(index) or scales[0] is None or scales[1] is None:
-            return ""
-        product = (numpy_helper.to_array(scales[0]) * numpy_helper.to_array(scales[1])).astype(np.float32)
-        product = product.reshape(-1) if product.size > 1 else product.reshape(())
-        self.added.append(numpy_helper.from_array(product, f"{self.prefix}.bias_scale"))
-        axis = _axis(0 if product.size > 1 else None)
-        return self.emit("DequantizeLinear", [self.arg(index), f"{self.prefix}.bias_scale"], "bias", **axis)
+    def bias(self, index: int, x_scale: int, w_scale: int, alpha: float = 1.0) -> str:
+        """Dequantise an int32 bias, whose scale is alpha times that of the input times that of the weights."""
+        scale = self.emit("Mul", [self.arg(x_scale), self.arg(w_scale)], "bias_scale")
+        if alpha != 1.0:
+            factor = f"{self.prefix}.alpha"
+            self.added.append(numpy_helper.from_array(np.float32(alpha), factor))
+            scale = self.emit("Mul", [scale, factor], "bias_alpha")
+        return self.emit("DequantizeLinear", [self.arg(index), scale], "bias", axis=0)
 
     def attributes(self, *without: str) -> dict[str, Any]:
         return {a.name: helper.get_attribute_value(a) for a in self.node.attribute if a.name not in without}
-
-
-def _axis(axis: int | None) -> dict[str, Any]:
-    return {} if axis is None else {"axis": axis}
 
 
 def _conv(e: _Expander) -> None:
@@ -77,7 +69,7 @@ def _gemm(e: _Expander) -> None:
     axis = 0 if e.attributes().get("transB", 0) else 1
     inputs = [e.real(0, "a"), e.real(3, "b", axis=axis)]
     if e.arg(6):
-        inputs.append(e.bias(6, 1, 4))
+        inputs.append(e.bias(6, 1, 4, float(e.attributes().get("alpha", 1.0))))
     if not e.arg(7):
         e.emit("Gemm", inputs, "gemm", str(e.node.output[0]), **e.attributes())
         return
@@ -123,10 +115,6 @@ def expand_qlinear(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     if not any(_key(node) in EXPANSIONS or node.domain == MICROSOFT for node in graph.node):
         return model
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
     nodes: list[onnx.NodeProto] = []
     added: list[onnx.TensorProto] = []
     for index, node in enumerate(graph.node):
@@ -137,7 +125,7 @@ def expand_qlinear(model: onnx.ModelProto) -> onnx.ModelProto:
                 node.domain = ""
             nodes.append(node)
             continue
-        expander = _Expander(node, constants, f"{node.name or node.op_type}.{index}")
+        expander = _Expander(node, f"{node.name or node.op_type}.{index}")
         expand(expander)
         nodes += expander.nodes
         added += expander.added

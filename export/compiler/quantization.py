@@ -130,6 +130,8 @@ def int8_layer(graph: Graph, step: Step) -> bool:
     bias = _int32_bias(step.inputs[2], np.broadcast_to(product, (weight.shape[0],)))
     if step.inputs[2] is not None and bias is None:
         return _note(graph, step, "its bias does not fit int32 at the scale of input times weight")
+    if _largest_sum(weight.origin.values, bias, source.quantization.zero_point) > INT32_LIMIT:
+        return _note(graph, step, "its sums could pass the range of int32")
     integers = Tensor(weight.name, weight.shape, "int8", np.ascontiguousarray(weight.origin.values))
     integers.scales = weight.origin.scales
     graph.set_inputs(step, [source, integers, bias])
@@ -137,6 +139,15 @@ def int8_layer(graph: Graph, step: Step) -> bool:
     if last is not None:
         graph.take_over(step, last)
     return True
+
+
+def _largest_sum(weights: NDArray[np.int8], bias: Tensor | None, zero_point: int) -> int:
+    """Return the largest magnitude that a sum of a layer can reach, whatever its input is."""
+    reach = max(127 - zero_point, 128 + zero_point)
+    sums = np.abs(weights.reshape(weights.shape[0], -1).astype(np.int64)).sum(axis=1) * reach
+    if bias is not None and bias.data is not None:
+        sums = sums + np.abs(bias.data.astype(np.int64))
+    return int(sums.max(initial=0))
 
 
 def _note(graph: Graph, step: Step, reason: str) -> bool:

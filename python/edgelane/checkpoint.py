@@ -23,7 +23,7 @@ _FORMAT = "edgelane.checkpoint"
 _VERSION = 1  # raised when an older edgelane could no longer read the file
 _FIELD_TYPES = {
     "model_name": str, "classes": list, "data": str, "data_options": dict, "task": str, "kind": str, "state_dict": dict,
-    "metrics": dict,
+    "compression": dict, "metrics": dict,
 }  # fmt: skip
 
 
@@ -85,14 +85,10 @@ class Checkpoint:
                 f"{path} has checkpoint version {version}, written by edgelane {content.get('edgelane')}; "
                 f"this edgelane {__version__} reads up to version {_VERSION}: update it"
             )
-        for name, kind in (
-            ("model_name", str),
-            ("classes", list),
-            ("state_dict", dict),
-            ("metrics", dict),
-            ("data_options", dict),
-        ):
-            if not isinstance(content.get(name), kind):
+        for name, kind in _FIELD_TYPES.items():
+            if not isinstance(content.get(name), kind) and not (
+                name == "compression" and content.get(name, "") is None
+            ):
                 raise EdgelaneError(f"{path} is damaged: {name} is missing or not a {kind.__name__}; write it again")
         try:
             checkpoint = cls(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Means and deviations of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif")
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,15 @@ def test_arguments_add_to_a_recipe_and_may_not_contradict_it(tmp_path: Path) -> 
     assert Recipe(0.8).to_dict()["skip"] == []
 
 
+@pytest.mark.parametrize("given", [{"pattern": "1x4"}, {"epochs": 3}])
+def test_an_argument_that_would_do_nothing_is_refused(given: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(EdgelaneError, match=f"{next(iter(given))} is for pruning: give a sparsity too"):
+        make_recipe({"int8": True, "sparsity": None, **given}, None)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"sparsity": 0.5}')
+    assert make_recipe(given, recipe).sparsity == 0.5
+
+
 def test_calibration_images_are_not_augmented(patches: Path) -> None:
     from edgelane.compression.verb import calibration_batches
 

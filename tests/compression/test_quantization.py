@@ -84,6 +84,43 @@ def test_a_norm_that_shares_its_input_is_not_folded() -> None:
     assert torch.allclose(folded(x), model(x), atol=1e-6)
 
 
+def test_a_norm_over_the_rows_of_a_linear_layer_is_not_taken_for_one_over_its_features() -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm = nn.Linear(6, 8), nn.BatchNorm1d(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.linear(x))
+
+    torch.manual_seed(0)
+    model = Rows().eval()
+    model.norm.running_mean.normal_()
+    model.norm.running_var.uniform_(0.5, 2.0)
+    x = torch.randn(4, 8, 6)  # BatchNorm1d normalises axis 1: the 8 rows, not the 8 features
+    assert torch.allclose(fold_model(model)(x), model(x), atol=1e-6)
+    error = (quantize_model(model, [x])(x) - model(x)).abs().max() / model(x).abs().max()
+    assert error < 0.06
+
+
+def test_layers_that_are_called_by_keyword() -> None:
+    class Keywords(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(input=self.conv(input=x))
+
+    model = randomised(Keywords())
+    folded = fold_model(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.allclose(folded(x), model(x), atol=1e-5)
+    error = (quantize_model(model, [x])(x) - model(x)).abs().max() / model(x).abs().max()
+    assert 0 < error < 0.06
+
+
 def test_quantisers_stand_where_int8_begins() -> None:
     quantized = quantize_model(randomised(Residual()), batches())
     found = quantizer_of(quantized)

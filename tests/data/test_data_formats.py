@@ -100,6 +100,98 @@ def test_voc_image_sets_are_kept(maker: Maker):
     assert [len(dataset) for dataset in datasets(bundle)] == [30, 4, 6]
 
 
+def all_colours_fit(bundle) -> bool:
+    """Whether each item's label is the colour of its picture."""
+    return all(
+        bundle.classes[record.label]
+        == min(COLOURS, key=lambda name: float(np.abs(np.asarray(dataset.image(i)).mean((0, 1)) - COLOURS[name]).sum()))
+        for dataset in datasets(bundle)
+        for i, record in enumerate(dataset.records)
+    )
+
+
+def test_voc_masks_are_not_taken_for_photos(maker: Maker):
+    """The original VOC has pictures of the same names in SegmentationClass and SegmentationObject."""
+    maker.voc()
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        (maker.root / folder).mkdir()
+        for number in range(0, maker.count, 2):
+            photo(number, (0, 0, 0)).save(maker.root / folder / f"p{number:03d}.png")
+    bundle = load(str(maker.root))
+    assert bundle.skipped == {}
+    assert all("JPEGImages" in record.path for dataset in datasets(bundle) for record in dataset.records)
+
+
+@pytest.mark.parametrize("below", ["", "images"])
+def test_voc_photos_of_two_splits_may_share_their_names(maker: Maker, below):
+    """train/p001 and valid/p001 are two photos; each annotation belongs to the one of its own folder."""
+    for shift, split in enumerate(("train", "valid")):
+        folder = maker.root / split
+        (folder / below).mkdir(parents=True, exist_ok=True)
+        for number in range(maker.count):
+            label = maker.label(number + shift)
+            photo(number, COLOURS[label]).save(folder / below / f"p{number:03d}.png")
+            (folder / f"p{number:03d}.xml").write_text(voc_xml(f"p{number:03d}", [(label, maker.box)]))
+    bundle = load(str(maker.root))
+    assert bundle.skipped == {}
+    assert len(bundle.val) == maker.count
+    assert len(bundle.train) + len(bundle.test) == maker.count
+    assert all_colours_fit(bundle)
+
+
+def test_voc_annotation_that_fits_two_photos_is_skipped(maker: Maker):
+    maker.voc()
+    for folder in ("left", "right"):
+        (maker.root / folder).mkdir()
+        photo(1, COLOURS["red"]).save(maker.root / folder / "q.png")
+    (maker.root / "Annotations" / "q.xml").write_text(voc_xml("q", [("red", maker.box)]))
+    assert load(str(maker.root)).skipped == {"annotation that fits several images": 1}
+
+
+def test_coco_photos_of_two_splits_may_share_their_names(maker: Maker):
+    (maker.root / "annotations").mkdir(parents=True)
+    document = maker.coco_document()
+    for shift, split in enumerate(("train2017", "val2017")):
+        (maker.root / split).mkdir()
+        for number in range(maker.count):
+            photo(number, COLOURS[maker.label(number + shift)]).save(maker.root / split / f"p{number:03d}.png")
+        boxes = [{**a, "category_id": 3 + 4 * ((a["id"] + shift) % 3)} for a in document["annotations"]]
+        part = {**document, "annotations": boxes}
+        (maker.root / "annotations" / f"instances_{split}.json").write_text(json.dumps(part))
+    bundle = load(str(maker.root))
+    assert bundle.skipped == {}
+    assert len(bundle.val) == maker.count
+    assert all_colours_fit(bundle)
+    part["categories"] = [{**entry, "name": entry["name"][::-1]} for entry in document["categories"]]
+    (maker.root / "annotations" / "instances_val2017.json").write_text(json.dumps(part))
+    with pytest.raises(EdgelaneError, match=r"instances_val2017.json: category 3 is 'eulb', but 'blue' in another"):
+        load(str(maker.root))
+
+
+def test_coco_name_that_fits_two_photos_is_skipped(maker: Maker):
+    document = maker.coco_document()
+    maker.coco({**document, "images": [*document["images"], {"id": 1, "file_name": "q.png"}]})
+    for folder in ("left", "right"):
+        (maker.root / folder).mkdir()
+        photo(0, COLOURS["red"]).save(maker.root / folder / "q.png")
+    assert load(str(maker.root)).skipped == {"annotation that fits several images": 1}
+
+
+def test_two_classes_of_one_name_are_refused(maker: Maker):
+    maker.yolo()
+    (maker.root / "data.yaml").write_text("names: [blue, green, blue]\n")
+    with pytest.raises(EdgelaneError, match="two classes are called 'blue'"):
+        load(str(maker.root))
+
+
+def test_a_class_may_have_the_name_of_a_split(maker: Maker):
+    for number in range(40):
+        folder = maker.root / ("train", "tram")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        photo(number, COLOURS["red"]).save(folder / f"p{number}.png")
+    assert load(str(maker.root)).classes == ("train", "tram")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -393,6 +393,56 @@ def test_qlinear(name: str, unsigned: bool, tmp_path: Path) -> None:
     assert ops(check(b, y, scale, tmp_path, rank=len(shape))) == ["quantize", *expected, "dequantize"]
 
 
+@pytest.mark.parametrize("oc", [6, 8])
+def test_qlinear_convolution_whose_scales_are_computed(oc: int, tmp_path: Path) -> None:
+    """Scales that only folding makes known: the bias stays, and the scales belong to the output channels."""
+    b = Qlinear()
+    values, scales, zeros = b.integers(oc, 8, 3, 3, scales=oc)
+    out = b.parameters(0.6, 0)
+    bias = b.constant(rng(3).integers(-30000, 30000, oc), "int32")
+    x = b.value(b.input(*IMAGE), SCALE, 1)
+    x[1] = b.node("Identity", x[1])
+    scales = b.node("Mul", scales, b.constant(1.0, "float32"))
+    y = b.node("QLinearConv", *x, values, scales, zeros, *out, bias)
+    y = b.node("DequantizeLinear", y, *out)
+    assert ops(check(b, y, 0.6, tmp_path, rank=4)) == ["quantize", "conv2d", "dequantize"]
+
+
+def test_qgemm_with_alpha_and_bias(tmp_path: Path) -> None:
+    """The bias of a QGemm stands at the scale alpha * a * b."""
+    b = Qlinear()
+    out = b.parameters(0.05, 0)
+    bias = b.constant(rng(3).integers(-3000, 3000, 7), "int32")
+    x = b.value(b.input(5, 20), SCALE, 1)
+    y = b.node("QGemm", *x, *b.integers(7, 20, scales=7), bias, *out, domain=MS, transB=1, alpha=0.5)
+    y = b.node("DequantizeLinear", y, *out)
+    assert ops(check(b, y, 0.05, tmp_path, rank=2)) == ["quantize", "linear", "dequantize"]
+
+
+def test_a_bias_that_is_one_number(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    x = b.round_trip(b.input(5, 20), SCALE)
+    bias = b.node("DequantizeLinear", b.constant([700], "int32"), b.constant(SCALE * 0.01, "float32"))
+    y = b.node("Gemm", x, b.weight(20, 7, axis=None), bias)
+    content = check(b, b.round_trip(y, 0.1), 0.1, tmp_path)
+    stored = next(t for t in content.tensors if t.dtype == "int32")
+    np.testing.assert_array_equal(stored.data, np.full(7, 700))
+
+
+def test_sums_that_could_pass_int32_stay_float(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    x = b.round_trip(b.input(2, 20), SCALE)
+    limit = 2**31 - 1
+    bias = b.bias(np.array([limit, -limit, 5]), np.full(3, SCALE * 0.01, np.float32))
+    y = b.node("Gemm", x, b.weight(20, 3, axis=None), bias)
+    report, content = compiled(b.model(y, rank=2), tmp_path)
+    assert ops(content) == ["quantize", "dequantize", "linear"]
+    assert "its sums could pass the range of int32" in report.notes[0]
+    expected = onnxruntime_outputs(tmp_path / "model.onnx", b.feeds(), as_written=True)[y]
+    result = edgelane_outputs(tmp_path / "model.lane", b.feeds())[y]
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
 def test_input_that_is_int8_already(tmp_path: Path) -> None:
     scale = helper.make_tensor("s", TensorProto.FLOAT, [], [0.05])
     zero = helper.make_tensor("z", TensorProto.INT8, [], [3])

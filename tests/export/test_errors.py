@@ -88,7 +88,7 @@ def test_every_unsupported_node_is_named(tmp_path: Path) -> None:
     body = """
         a = Relu(x) b = NonZero(a) c = Cast<to = 1>(b)
         d = Sin(x) e = Conv(d, w) f = Conv(x, d) g = Transpose(e) h = Cos(g)
-        y = Add(a, e)
+        y = Sum(a, c, e, f, h)
     """
     model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", {"w": normal(8, 8, 1, 1)})
     message = failure(model, tmp_path)
@@ -127,6 +127,15 @@ REASONS = {
         "antialias",
     ),
     "Resize channels": (Case("Resize", [IMAGE, None, np.array([1, 2, 1, 1], np.float32)]), "height and width"),
+    "ConvTranspose same with output padding": (
+        Case(
+            "ConvTranspose",
+            [IMAGE, normal(8, 3, 3, 3)],
+            {"strides": [2, 2], "auto_pad": "SAME_UPPER", "output_padding": [1, 0]},
+        ),
+        "output_padding together with auto_pad",
+    ),
+    "Pow of an integer base": (Case("Pow", [np.array(2, np.int64), Input((2, 3))]), "base is int64"),
     "Slice backwards": (Case("Slice", [IMAGE, ints(5), ints(0), ints(2), ints(-1)]), "positive steps"),
     "Gather anywhere": (Case("Gather", [IMAGE, ints(3, 1)], {"axis": 1}), "evenly spaced"),
     "Pad wrap": (Case("Pad", [IMAGE, ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "wrap"}, 19), "mode 'wrap'"),
@@ -164,6 +173,17 @@ def test_uint8_output(tmp_path: Path) -> None:
     case = Case("QuantizeLinear", [IMAGE, np.float32(0.1), np.uint8(128)])
     model = case.model()
     assert "(output): it is uint8, expected float32 or int8" in failure(model, tmp_path)
+
+
+def test_uint8_input(tmp_path: Path) -> None:
+    body = "(uint8[1,8] x) => (float[1,8] y) { y = DequantizeLinear(x, s, z) }"
+    message = failure(graph_model(body, {"s": np.float32(0.1), "z": np.uint8(128)}), tmp_path)
+    assert message == "input 'x' is uint8, expected float32 or int8"
+
+
+def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
+    model = graph_model("(float[2] x) => (float[2] x, float[2] y) { y = Relu(x) }")
+    assert "x (output): it is an input as well" in failure(model, tmp_path)
 
 
 def test_constant_output(tmp_path: Path) -> None:

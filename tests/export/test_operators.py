@@ -29,6 +29,8 @@ def unary(op: str, opset: int = 17, values=spread, **attributes) -> Case:
     return Case(op, [Input((2, 5, 3, 7), values)], attributes, opset)
 
 
+# Rounding up adds a window that would lie in the padding alone: such a window does not exist.
+BEYOND = {"kernel_shape": [2, 3], "strides": [2, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}
 WIDE = Input((1, 8, 12, 13), spread)
 CASES = {
     "conv 1x1": Case("Conv", [IMAGE, normal(6, 8, 1, 1), normal(6)]),
@@ -73,6 +75,9 @@ CASES = {
     "gemm without bias": Case("Gemm", [MATRIX, normal(7, 10)], {"transB": 1}),
     "gemm alpha beta": Case("Gemm", [MATRIX, normal(10, 7), normal(1, 7)], {"alpha": 0.5, "beta": 2.0}),
     "gemm scalar bias": Case("Gemm", [MATRIX, normal(10, 7), normal(1)]),
+    "gemm bias of rank 0, scaled": Case(
+        "Gemm", [MATRIX, normal(10, 7), np.float32(0.7)], {"alpha": -0.5, "beta": -2.0}
+    ),
     "gemm bias per row": Case("Gemm", [MATRIX, normal(10, 7), normal(3, 1)]),
     "gemm bias matrix": Case("Gemm", [MATRIX, normal(10, 7), normal(3, 7)]),
     "gemm bias at run time": Case("Gemm", [MATRIX, normal(10, 7), Input((3, 7))]),
@@ -143,15 +148,23 @@ CASES = {
     "min per channel": Case("Min", [WIDE, normal(8, 1, 1)]),
     "pow 2": Case("Pow", [WIDE, np.float32(2)]),
     "pow 3": Case("Pow", [WIDE, np.float32(3)]),
+    "pow of integers": Case("Pow", [Input((2, 4), positive), ints(0, 1, 2, 3)]),
+    "pow of doubles": Case("Pow", [Input((2, 3), positive), np.array([3.0, 1.5, -2.0])]),
+    "pow of one base": Case("Pow", [np.float32(2), WIDE]),
     "pow half": Case("Pow", [Input((2, 3), positive), np.float32(0.5)]),
     "pow minus half": Case("Pow", [Input((2, 3), positive), np.float32(-0.5)]),
     "pow minus one": Case("Pow", [Input((2, 3), positive), np.float32(-1)]),
     "max pool": Case("MaxPool", [IMAGE], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     "max pool ceil": Case("MaxPool", [WIDE], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    "max pool ceil, a window in the padding": Case("MaxPool", [IMAGE], BEYOND),
     "max pool dilated": Case("MaxPool", [IMAGE], {"kernel_shape": [2, 3], "dilations": [2, 2]}),
     "max pool same": Case("MaxPool", [IMAGE], {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     "max pool uneven": Case("MaxPool", [IMAGE], {"kernel_shape": [2, 3], "pads": [0, 1, 1, 2], "strides": [1, 2]}),
     "average pool": Case("AveragePool", [IMAGE], {"kernel_shape": [2, 3], "strides": [2, 2]}),
+    "average pool ceil, a window in the padding": Case("AveragePool", [IMAGE], BEYOND),
+    "average pool ceil, padding counted, a window in the padding": Case(
+        "AveragePool", [IMAGE], {**BEYOND, "count_include_pad": 1}
+    ),
     "average pool padded": Case("AveragePool", [IMAGE], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
     "average pool counts padding": Case(
         "AveragePool", [IMAGE], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}

@@ -138,6 +138,10 @@ CASES = {
     "pad and average pool": ("h = Pad(x, pads) y = AveragePool<kernel_shape = [3, 3]>(h)", ["average_pool2d"]),
     "pad with ones and conv": ("h = Pad(x, pads, one_) y = Conv(h, w)", ["pad", "conv2d"]),
     "dead code": ("h = Exp(x) k = Neg(h) y = Relu(x)", ["unary+relu"]),
+    "dead code that could not be compiled": (
+        "h = Conv(x, w) k = NonZero(h) p, q = Split<axis = 1>(x) y = Relu(x)",
+        ["unary+relu"],
+    ),
     "mean, flatten, linear": (
         "h = ReduceMean<axes = [2, 3], keepdims = 0>(x) k = MatMul(h, fc) l = Add(k, fb) y = Relu(l)",
         ["global_average_pool", "reshape", "linear+relu"],
@@ -151,6 +155,12 @@ CASES = {
         ["reshape", "linear"],
     ),
 }
+CASES["linear and a bias of higher rank"] = (
+    "h = Reshape(x, matrix) k = MatMul(h, fc) y = Add(k, deep)",
+    ["reshape", "linear", "binary"],
+)
+CONSTANTS["deep"] = normal(1, 1, 5)
+CONSTANTS["matrix"] = np.array([81, 8], np.int64)
 CONSTANTS["g2"] = normal(8, 8)
 CONSTANTS["rows"] = np.array([1, 81, 8], np.int64)
 RANK = {
@@ -159,6 +169,7 @@ RANK = {
     "mean, flatten, linear": 2,
     "linear bn": 2,
     "linear rank 3, bias": 3,
+    "linear and a bias of higher rank": 3,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 import edgelane
 from edgelane.errors import EdgelaneError
-from edgelane.preprocessing import Preprocessing
+from edgelane.preprocessing import IMAGE_SUFFIXES, Preprocessing
+from edgelane.preprocessing import read_image as training_read_image
 from edgelane.runtime import predict
 from edgelane.runtime.predict import Classifier, find_sources, overlay, run, softmax
 
@@ -121,6 +123,34 @@ def test_the_logits_agree_with_the_predictions(model):
     assert classifier.logits(batch).shape == (3, 3)
 
 
+@pytest.mark.parametrize("name", ["grey16.png", "palette.gif", "road.ppm", "road.tiff"])
+def test_pictures_are_read_exactly_as_in_training(model, tmp_path, name):
+    noise = np.random.default_rng(0)
+    if name == "grey16.png":
+        picture = Image.fromarray(noise.integers(0, 2**16, (20, 30), dtype=np.uint16))
+    else:
+        picture = Image.fromarray(noise.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+        picture = picture.quantize(16) if name.endswith("gif") else picture
+    picture.save(tmp_path / name)
+    assert name.partition(".")[2] in " ".join(IMAGE_SUFFIXES)
+    np.testing.assert_array_equal(
+        np.asarray(predict.read_image(tmp_path / name)), np.asarray(training_read_image(tmp_path / name))
+    )
+    assert len(run(model, tmp_path).predictions) == 1
+
+
+def test_a_disk_that_fills_up_is_no_damage_of_the_video(model, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "drive.mp4", [COLOURS["red"]] * 3)
+
+    def fail(self, image):
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(predict._VideoWriter, "add", fail)
+    with pytest.raises(EdgelaneError, match=r"^cannot write .*overlay.mp4: No space left on device$"):
+        run(model, video, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_damaged_picture_in_a_folder_is_skipped_and_named(model, pictures):
     whole = (pictures / "red.png").read_bytes()
     (pictures / "half.png").write_bytes(whole[: len(whole) // 2])
@@ -144,7 +174,7 @@ def test_a_damaged_file_alone_is_an_error(model, tmp_path, name):
 def test_a_folder_of_nothing_but_damage_is_an_error(model, tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "b.png").write_bytes(b"y")
-    with pytest.raises(EdgelaneError, match=r"nothing in .* could be read; first: cannot read the image .*a\.png"):
+    with pytest.raises(EdgelaneError, match=r"nothing in .* could be read; first: cannot read the picture .*a\.png"):
         run(model, tmp_path)
 
 
@@ -206,6 +236,8 @@ def test_pictures_lie_as_the_camera_was_held(model, tmp_path):
         ({"preprocessing": None}, "does not say how to prepare an image"),
         ({"preprocessing": Preprocessing(16, 16).to_dict()}, r"takes \(1, 3, 8, 8\), but its preprocessing makes"),
         ({"classes": ["a", "b"]}, "names 2 classes, but its output has 3 values"),
+        ({"classes": 3}, r"its class names are not a list of names: 3"),
+        ({"classes": ["a", None, "c"]}, "its class names are not a list of names"),
         ({"task": "detection"}, "was trained for detection"),
     ],
 )

@@ -49,7 +49,8 @@ def _bias(node: Node, index: int, count: int, builder: Builder) -> Tensor | None
     if values.size not in (1, count):
         raise Malformed(f"a bias of {values.size} values, expected {count}")
     bias = builder.constant(np.broadcast_to(values.reshape(-1), (count,)), "bias")
-    bias.origin = node.input(index).origin
+    if values.size == count:
+        bias.origin = node.input(index).origin
     return bias
 
 
@@ -96,6 +97,8 @@ def conv_transpose(node: Node, builder: Builder) -> Tensor:
     ]
     size = node.shape[2:]
     mode = node.attributes.get("auto_pad", "NOTSET")
+    if any(extra) and mode in ("SAME_UPPER", "SAME_LOWER") and "output_shape" not in node.attributes:
+        raise Unsupported(f"output_padding together with auto_pad {mode}, which engines read differently")
     if "output_shape" in node.attributes or mode in ("SAME_UPPER", "SAME_LOWER"):
         total = [full[i] - size[i] for i in range(2)]
         # The standard gives the odd pixel to the end for SAME_UPPER only.
@@ -136,8 +139,7 @@ def gemm(node: Node, builder: Builder) -> Tensor:
     if (
         addend is not None
         and addend.data is not None
-        and addend.elements in (1, weight.shape[0])
-        and addend.shape[-1:] != (1,) * (addend.elements > 1)
+        and (addend.elements == 1 or (addend.elements == addend.shape[-1] == weight.shape[0]))
     ):
         bias = _bias(node, 2, weight.shape[0], builder)
         addend = None

@@ -117,9 +117,21 @@ def arithmetic(node: Node, builder: Builder) -> Tensor:
     """Lower two or more operands; one that is constant per channel makes an affine step."""
     operands = [tensor for tensor in node.inputs if tensor is not None]
     function = FUNCTIONS[node.op]
+    if function == "pow":
+        operands = _pow_operands(operands, builder)
     if len(operands) == 1:
         return operands[0]
     return reduce(lambda a, b: _binary(builder, function, a, b), operands)
+
+
+def _pow_operands(operands: list[Tensor], builder: Builder) -> list[Tensor]:
+    """Return base and exponent as float32; the standard lets the exponent be of any type."""
+    base, exponent = operands
+    if base.dtype != "float32":
+        raise Unsupported(f"its base is {base.dtype}, expected float32")
+    if exponent.data is not None and exponent.dtype != "float32":
+        exponent = builder.constant(exponent.data.astype(np.float32), "exponent")
+    return [base, exponent]
 
 
 def _binary(builder: Builder, function: str, a: Tensor, b: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from edgelane.compression.masks import Mask, add_mask, mask_of, remove_mask
 from edgelane.errors import EdgelaneError
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Not nn.Linear: behind one of rank 3 a BatchNorm1d normalises the rows, and the graph does not say which rank it is.
+# The compiler, which knows all shapes, folds that pair.
+_FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class _Tracer(fx.Tracer):
@@ -33,6 +35,9 @@ def trace(model: nn.Module) -> fx.GraphModule:
     except Exception as error:  # torch.fx raises whatever the model's own code raises on a proxy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EdgelaneError(f"torch.fx cannot trace {type(model).__name__}{_place(error)}: {reason}") from error
+    for node in graph.nodes:  # layers called as `layer(input=x)`, in the one form that the passes read
+        if node.op == "call_module" and not node.args and list(node.kwargs) == ["input"]:
+            node.args, node.kwargs = (node.kwargs["input"],), {}
     return fx.GraphModule(copied, graph, type(model).__name__)
 
 
@@ -48,7 +53,7 @@ def _place(error: Exception) -> str:
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:
-    """Fold each BatchNorm that alone reads a convolution or linear layer into it, in place; masks stay where they are.
+    """Fold each BatchNorm that alone reads a convolution into it, in place; masks stay where they are.
 
     w' = w * gamma / sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta. A zero weight stays zero.
     """

@@ -132,7 +132,8 @@ def _parse(file: Path, text: str) -> Any:
 def make_recipe(given: Mapping[str, Any], path: str | os.PathLike[str] | None) -> Recipe:
     """A Recipe from the arguments that were `given` (None stands for: not given) and the recipe file at `path`.
 
-    Raises EdgelaneError when both set the same thing to different values.
+    Raises EdgelaneError when both set the same thing to different values, and when a pattern or epochs are given
+    without a sparsity.
     """
     settings = read_recipe(path) if path is not None else {}
     for key, value in given.items():
@@ -143,4 +144,7 @@ def make_recipe(given: Mapping[str, Any], path: str | os.PathLike[str] | None) -
                 f"{key} is {value!r} as an argument and {settings[key]!r} in recipe {path}: leave one of them out"
             )
         settings[key] = value
+    for key in ("pattern", "epochs"):
+        if given.get(key) is not None and settings.get("sparsity") is None:
+            raise EdgelaneError(f"{key} is for pruning: give a sparsity too, or leave {key} out")
     return Recipe(**settings)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Box, Index, Label, Photo, Skips, sorted_files
-from edgelane.data.split import split_named
+from edgelane.data.photo import Box, Index, Label, Photo, Skips, best, common_parts, sorted_files
+from edgelane.data.split import split_in, split_named
+from edgelane.errors import EdgelaneError
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 Document = dict[str, Any]
 
@@ -35,13 +38,19 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
     skips = Skips()
     images = {path.relative_to(folder).as_posix(): path for path in sorted_files(folder, IMAGE_SUFFIXES)}
     files = set(images.values())
-    by_name = {path.name: path for path in files}
+    by_name: dict[str, list[Path]] = {}
+    for file in images.values():
+        by_name.setdefault(file.name, []).append(file)
     names: dict[int, str] = {}
     for path, content in documents:
         if content is None:
             skips.add("malformed annotation file", str(path))
         else:
-            names.update(_categories(content, path, skips))
+            for number, name in _categories(content, path, skips).items():
+                if names.setdefault(number, name) != name:
+                    raise EdgelaneError(
+                        f"{path}: category {number} is {name!r}, but {names[number]!r} in another document"
+                    )
     ids = sorted(names)
     photos: list[Photo] = []
     for path, content in documents:
@@ -60,17 +69,26 @@ def read(folder: Path, documents: list[tuple[Path, Document | None]]) -> Index:
             name = entry["file_name"]
             # Only files that the walk of the folder found: a name such as ../../x leads nowhere.
             beside = path.parent / name
-            file = beside if beside in files else images.get(name) or by_name.get(Path(name).name)
-            if file is None:
-                skips.add("annotation without an image", f"{path}: {name}")
+            candidates = by_name.get(Path(name).name, [])
+            found = beside if beside in files else images.get(name)
+            found = found or best(candidates, partial(_fit, folder=folder, document=path, split=split))
+            if found is None:
+                reason = "that fits several images" if candidates else "without an image"
+                skips.add(f"annotation {reason}", f"{path}: {name}")
                 continue
             size = (entry.get("width"), entry.get("height"))
             declared = size if all(isinstance(side, int) and side > 0 for side in size) else None
-            photos.append(Photo.of_file(file, Path(name).stem, labels, declared_size=declared, split=split))
+            photos.append(Photo.of_file(found, Path(name).stem, labels, declared_size=declared, split=split))
         for identifier, lost in boxes.items():
             for _ in lost:
                 skips.add("label of an unlisted image", f"{path}: image_id {identifier}")
     return Index(folder.name, [names[number] for number in ids], photos, skips)
+
+
+def _fit(image: Path, folder: Path, document: Path, split: str | None) -> tuple[int, ...]:
+    """How well a picture of the right name fits: train2017 and val2017 may hold pictures of the same names."""
+    in_split = split is not None and split_in(image.relative_to(folder)) == split
+    return in_split, common_parts(image, document), "image" in image.parent.name.lower()
 
 
 def _split(path: Path) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgelane.data import coco, voc, yolo
-from edgelane.data.photo import IMAGE_SUFFIXES, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.photo import Index, Label, Photo, Skips, sorted_files
 from edgelane.data.split import split_named
 from edgelane.errors import EdgelaneError
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 EXPECTED = (
     "COCO JSON (images and categories in one .json), Pascal VOC (.xml annotations), "
@@ -31,7 +32,7 @@ def read(folder: Path) -> Index:
 def read_class_folders(folder: Path) -> Index | None:
     """`class/picture`, or `split/class/picture` where the folder has subfolders train, val or test; None if neither."""
     children = _subfolders(folder)
-    named = [child for child in children if split_named(child.name)]
+    named = [child for child in children if split_named(child.name) and _subfolders(child)]  # "train" may be a class
     roots = [(child, split_named(child.name)) for child in named] or [(folder, None)]
     skips = Skips()
     found: list[tuple[str, Path, str | None, Path]] = []

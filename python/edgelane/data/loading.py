@@ -60,6 +60,9 @@ def load(
         photos = [photo for photo in index.photos if photo.split == split]
         splits[split] = _collect(decoder, photos, quota)
     classes = _drop_empty_classes(index, decoder, splits)
+    for name in classes:
+        if classes.count(name) > 1:
+            raise EdgelaneError(f"{source}: two classes are called {name!r}; give each its own name")
     for split, items in splits.items():
         if not any(item.labels for item in items):
             raise EdgelaneError(f"{source}: nothing is left in the {split} split; {index.skips.describe()}")

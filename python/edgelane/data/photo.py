@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright photo
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif"})
 EXAMPLES_KEPT = 5
 
 
@@ -83,6 +83,19 @@ class Index:
     classes: list[str]
     photos: list[Photo]
     skips: Skips = field(default_factory=Skips)
+
+
+def best(candidates: Sequence[Path], rank: Callable[[Path], tuple[int, ...]]) -> Path | None:
+    """The candidate with the highest rank; None where several share it, or there is none."""
+    ranks = [rank(path) for path in candidates]
+    highest = [path for path, found in zip(candidates, ranks, strict=True) if found == max(ranks)]
+    return highest[0] if len(highest) == 1 else None
+
+
+def common_parts(a: Path, b: Path) -> int:
+    """How many leading folders two paths share: a picture lies nearer to its own annotation than to another's."""
+    pairs = zip(a.parts, b.parts, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def sorted_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 from edgelane.data.photo import Photo
 from edgelane.errors import EdgelaneError
@@ -22,6 +23,11 @@ def split_named(name: str) -> str | None:
     """The split that a folder or file name such as "Training", "valid" or "val2017" means, or None."""
     plain = name.lower().rstrip("0123456789").rstrip("_-")
     return next((split for split, names in _SYNONYMS.items() if plain in names), None)
+
+
+def split_in(path: Path) -> str | None:
+    """The split that the outermost folder of a relative path means which means one."""
+    return next(filter(None, map(split_named, path.parts[:-1])), None)
 
 
 def fraction(key: str, salt: str = "") -> float:

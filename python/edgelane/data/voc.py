@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 from pathlib import Path
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Index, Label, Photo, Skips, sorted_files
-from edgelane.data.split import split_named
+from edgelane.data.photo import Index, Label, Photo, Skips, best, common_parts, sorted_files
+from edgelane.data.split import split_in
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -27,7 +29,9 @@ def _is_annotation(path: Path) -> bool:
 def read(folder: Path, annotations: list[Path]) -> Index:
     """The photos and boxes of `annotations`; classes are the object names in alphabetical order."""
     skips = Skips()
-    images = {path.stem: path for path in sorted_files(folder, IMAGE_SUFFIXES)}
+    images: dict[str, list[Path]] = {}
+    for path in sorted_files(folder, IMAGE_SUFFIXES):
+        images.setdefault(path.stem, []).append(path)
     splits = _image_sets(folder)
     found: list[tuple[Path, Path, tuple[int, int] | None, list[tuple[str, tuple[float, ...]]]]] = []
     for path in annotations:
@@ -37,18 +41,25 @@ def read(folder: Path, annotations: list[Path]) -> Index:
             skips.add("malformed annotation file", str(path))
             continue
         # The annotation's own name comes first: pictures get converted to another format and <filename> stays behind.
-        image = images.get(path.stem) or images.get(Path(root.findtext("filename", "").strip()).stem)
+        named = Path(root.findtext("filename", "").strip())
+        candidates = images.get(path.stem) or images.get(named.stem, [])
+        image = best(candidates, partial(_fit, annotation=path, named=named.name))
         if image is None:
-            skips.add("annotation without an image", str(path))
+            skips.add(f"annotation {'that fits several images' if candidates else 'without an image'}", str(path))
             continue
         found.append((path, image, _size(root), _objects(root, path, skips)))
     classes = sorted({name for *_, objects in found for name, _ in objects})
     photos = []
     for path, image, size, objects in found:
         labels = [Label(classes.index(name), box) for name, box in objects]  # type: ignore[arg-type]
-        split = splits.get(path.stem) or split_named(image.parent.name)
+        split = splits.get(path.stem) or split_in(image.relative_to(folder))
         photos.append(Photo.of_file(image, image.stem, labels, declared_size=size, split=split))
     return Index(folder.name, classes, photos, skips)
+
+
+def _fit(image: Path, annotation: Path, named: str) -> tuple[int, ...]:
+    """How well a picture of the right name fits: VOC has masks beside JPEGImages, others have one in each split."""
+    return common_parts(image, annotation), "image" in image.parent.name.lower(), image.name == named
 
 
 def _objects(root: ElementTree.Element, path: Path, skips: Skips) -> list[tuple[str, tuple[float, ...]]]:

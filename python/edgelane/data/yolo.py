@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Box, Index, Label, Photo, Skips, sorted_files
-from edgelane.data.split import split_named
+from edgelane.data.photo import Box, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.split import split_in
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 NAME_LISTS = ("classes.txt", "obj.names", "classes.names")
 _NUMBERS = re.compile(r"^\s*(\d+(\s+[-+.\deE]+){4,}\s*)?$")
@@ -53,7 +54,7 @@ def read(folder: Path, label_files: list[Path], names: Mapping[int, str] | None 
     ids = sorted(names) if names else used
     photos = []
     for image, key, boxes in rows:
-        split = next(filter(None, map(split_named, image.relative_to(folder).parts[:-1])), None)
+        split = split_in(image.relative_to(folder))
         entries = [Label(ids.index(number), box) for number, box in boxes]
         photos.append(Photo.of_file(image, Path(key).name, entries, split=split, relative=True))
     return Index(folder.name, [names[number] if names else str(number) for number in ids], photos, skips)

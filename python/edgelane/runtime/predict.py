@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ import numpy.typing as npt
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 from edgelane.files import atomic_path, write_json
-from edgelane.preprocessing import Preprocessing
+from edgelane.preprocessing import IMAGE_SUFFIXES, Preprocessing
+from edgelane.preprocessing import read_image as read_picture
 from edgelane.runtime.session import Session
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 TOP = 5
 
@@ -97,7 +97,10 @@ class Classifier:
         if tuple(self._input.shape) != expected:
             raise EdgelaneError(f"{path} takes {tuple(self._input.shape)}, but its preprocessing makes {expected}")
         count = int(np.prod(self._output.shape))
-        self.classes = tuple(metadata.get("classes") or (f"class {index}" for index in range(count)))
+        classes = metadata.get("classes") or [f"class {index}" for index in range(count)]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise EdgelaneError(f"{path}: its class names are not a list of names: {classes!r}"[:300])
+        self.classes = tuple(classes)
         if len(self.classes) != count:
             raise EdgelaneError(f"{path} names {len(self.classes)} classes, but its output has {count} values")
 
@@ -184,18 +187,13 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_image(path: Path) -> Image:
-    """An RGB image, upright as the camera's orientation tag says. Raises UnreadableError for a file that is not a
-    whole image.
-    """
+    """An RGB image, exactly as training reads it. Raises UnreadableError for a file that is not a whole image."""
     try:
-        from PIL import Image, ImageOps
+        return read_picture(path)
     except ImportError as error:
         raise missing("PIL") from error
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"cannot read the image {path}: {error}") from error
+    except EdgelaneError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def overlay(image: Image, prediction: Prediction) -> Image:
@@ -306,25 +304,34 @@ def _run_video(
             raise UnreadableError(f"cannot read the video {path}: {error}") from error
         total = stream.frames or None
         writer: _VideoWriter | None = None
-        try:
-            for index, frame in enumerate(container.decode(stream)):
-                image = frame.to_image()
-                prediction = classifier.predict(image, f"{path}#{index}")
-                predictions.append(prediction)
-                if target is not None:
-                    if writer is None:  # not before there is a frame: damage leaves no empty file or folder
-                        target = target.with_name(f"{target.name}.overlay.mp4")
-                        writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
-                        stack.callback(writer.close)
-                    writer.add(overlay(image, prediction))
-                if progress is not None:
-                    progress(index + 1, total)
-        except av.FFmpegError as error:
-            skipped.append(f"{path} from frame {len(predictions) - before} on: {error}")
+        for index, image in enumerate(_frames(container, stream, path, skipped)):
+            prediction = classifier.predict(image, f"{path}#{index}")
+            predictions.append(prediction)
+            if target is not None:
+                if writer is None:  # not before there is a frame: damage leaves no empty file or folder
+                    target = target.with_name(f"{target.name}.overlay.mp4")
+                    writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
+                    stack.callback(writer.close)
+                writer.add(overlay(image, prediction))
+            if progress is not None:
+                progress(index + 1, total)
         if len(predictions) == before:
             raise UnreadableError(f"cannot read the video {path}: it has no frame that can be decoded")
     if target is not None:
         written.append(target)
+
+
+def _frames(container: Any, stream: Any, path: Path, skipped: list[str]) -> Iterator[Image]:
+    """The frames of a video; where it is damaged they end, and `skipped` says so."""
+    import av
+
+    count = 0
+    try:
+        for frame in container.decode(stream):
+            yield frame.to_image()
+            count += 1
+    except av.FFmpegError as error:
+        skipped.append(f"{path} from frame {count} on: {error}")
 
 
 class _VideoWriter:
