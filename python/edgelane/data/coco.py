@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Box, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.photo import Box, Index, Label, Photo, Skips, sorted_files
 from edgelane.data.split import split_named
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 Document = dict[str, Any]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgelane.data import coco, voc, yolo
-from edgelane.data.photo import IMAGE_SUFFIXES, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.photo import Index, Label, Photo, Skips, sorted_files
 from edgelane.data.split import split_named
 from edgelane.errors import EdgelaneError
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 EXPECTED = (
     "COCO JSON (images and categories in one .json), Pascal VOC (.xml annotations), "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.photo import Index, Label, Photo, Skips, sorted_files
 from edgelane.data.split import split_named
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgelane.data.photo import IMAGE_SUFFIXES, Box, Index, Label, Photo, Skips, sorted_files
+from edgelane.data.photo import Box, Index, Label, Photo, Skips, sorted_files
 from edgelane.data.split import split_named
+from edgelane.preprocessing import IMAGE_SUFFIXES
 
 NAME_LISTS = ("classes.txt", "obj.names", "classes.names")
 _NUMBERS = re.compile(r"^\s*(\d+(\s+[-+.\deE]+){4,}\s*)?$")

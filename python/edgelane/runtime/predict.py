@@ -18,13 +18,13 @@ import numpy.typing as npt
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 from edgelane.files import atomic_path, write_json
-from edgelane.preprocessing import Preprocessing
+from edgelane.preprocessing import IMAGE_SUFFIXES, Preprocessing
+from edgelane.preprocessing import read_image as decode_image
 from edgelane.runtime.session import Session
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 TOP = 5
 
@@ -184,18 +184,17 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_image(path: Path) -> Image:
-    """An RGB image, upright as the camera's orientation tag says. Raises UnreadableError for a file that is not a
-    whole image.
+    """An upright RGB image, decoded exactly as for training. Raises UnreadableError for a file that is not a whole
+    image.
     """
     try:
-        from PIL import Image, ImageOps
+        import PIL  # noqa: F401
     except ImportError as error:
         raise missing("PIL") from error
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"cannot read the image {path}: {error}") from error
+        return decode_image(path)
+    except EdgelaneError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def overlay(image: Image, prediction: Prediction) -> Image:
