@@ -101,12 +101,13 @@ def test_a_missing_extra_is_named_with_its_command(capsys, monkeypatch):
     assert error_line(capsys) == 'error: torch is not installed; run: pip install "edgelane[train]"\n'
 
 
-def test_ctrl_c_is_exit_code_1(monkeypatch):
+def test_ctrl_c_is_one_line_and_exit_code_1(capsys, monkeypatch):
     def examine() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgelane.doctor.examine", examine)
     assert main(["doctor"]) == 1
+    assert error_line(capsys) == "error: interrupted\n"
 
 
 def test_without_typer_one_line_says_what_to_install():
