@@ -145,5 +145,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
 
 def test_nothing_is_left_where_the_file_cannot_be_written(tmp_path):
     (tmp_path / "run").write_text("a file where a folder should be")
-    with pytest.raises(EdgelaneError, match="cannot write"):
+    with pytest.raises(EdgelaneError, match=r"cannot write .*model.pt: .*run is not a folder"):
         checkpoint().save(tmp_path / "run" / "model.pt")
+    with pytest.raises(EdgelaneError, match=r"model.pt does not exist: `edgelane train` writes it"):
+        Checkpoint.load(tmp_path / "run" / "model.pt")

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -24,7 +25,9 @@ using Clock = std::chrono::steady_clock;
 std::vector<char> read_frames(const std::string& path, size_t frame_bytes) {
   if (path == "-") return std::vector<char>(frame_bytes);
   std::ifstream file(path, std::ios::binary);
-  std::vector<char> frames((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::vector<char> frames;
+  if (file.peek() != std::ifstream::traits_type::eof())  // a folder opens, and throws when it is read
+    frames.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
   if (!file || frames.empty() || frames.size() % frame_bytes != 0) {
     const std::string message =
         path + ": expected frames of " + std::to_string(frame_bytes) + " bytes, found " + std::to_string(frames.size());
@@ -39,14 +42,24 @@ double percentile(const std::vector<double>& sorted, double share) {
   return sorted[std::min(sorted.size(), std::max<size_t>(rank, 1)) - 1];
 }
 
+// The whole of `text` as a number from `low` to `high`.
+double number(const char* text, const char* name, double low, double high) {
+  char* end = nullptr;
+  const double value = std::strtod(text, &end);
+  if (end == text || *end != '\0' || !(value >= low && value <= high)) {
+    char message[256];
+    std::snprintf(message, sizeof(message), "expected %s from %g to %g, found %s", name, low, high, text);
+    throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, message);
+  }
+  return value;
+}
+
 int run(int argc, char** argv) {
   const std::string source = argc > 2 ? argv[2] : "-";
-  const double rate = argc > 3 ? std::atof(argv[3]) : 30.0;
-  const int count = argc > 4 ? std::atoi(argv[4]) : 300;
+  const double rate = argc > 3 ? number(argv[3], "frames per second", 0.001, 1e6) : 30.0;
+  const int count = argc > 4 ? static_cast<int>(number(argv[4], "frames to run", 1, 1e8)) : 300;
   edgelane::api::Options options;
-  if (argc > 5) options.threads = std::atoi(argv[5]);
-  if (!(rate > 0.0) || count < 1)
-    throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, "expected a rate and a number of frames above 0");
+  if (argc > 5) options.threads = static_cast<int>(number(argv[5], "threads", 1, 1024));
 
   edgelane::api::Session session(argv[1], options);
   if (session.inputs().size() != 1) throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, "expected a network with one input");
@@ -100,7 +113,7 @@ int main(int argc, char** argv) {
   }
   try {
     return run(argc, argv);
-  } catch (const edgelane::api::Error& error) {
+  } catch (const std::exception& error) {  // edgelane::api::Error is one
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

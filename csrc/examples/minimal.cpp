@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <numeric>
 
 #include "edgelane/edgelane.hpp"
@@ -15,7 +16,10 @@ int main(int argc, char** argv) {
   }
   try {
     edgelane::api::Options options;
-    if (argc == 3) options.threads = std::atoi(argv[2]);
+    if (argc == 3 && (options.threads = std::atoi(argv[2])) < 1) {
+      std::fprintf(stderr, "expected a number of threads, found %s\n", argv[2]);
+      return 1;
+    }
     edgelane::api::Session session(argv[1], options);
 
     std::vector<std::vector<char>> input_arrays, output_arrays;
@@ -45,7 +49,7 @@ int main(int argc, char** argv) {
                   100.0 * rows[i].density, rows[i].step);
     }
     return 0;
-  } catch (const edgelane::api::Error& error) {
+  } catch (const std::exception& error) {  // edgelane::api::Error is one
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

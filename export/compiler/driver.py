@@ -46,6 +46,8 @@ def compile_model(
     except ImportError as error:
         raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
     path = Path(source)
+    if path.exists() and Path(target).exists() and path.samefile(target):
+        raise EdgelaneError(f"the compiled file would replace the model {path}: choose another name for it")
     model = onnx_import.load_model(path)
     graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
     optimise(graph)

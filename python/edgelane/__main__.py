@@ -20,9 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug:
         warnings.simplefilter("ignore")  # libraries warn for developers; what a user must know is printed by the verb
     try:
-        from edgelane.cli import app
-
-        return 1 if app(args=words, prog_name="edgelane", standalone_mode=False) else 0
+        return _run(words)
     except KeyboardInterrupt:
         return _fail("interrupted")
     except BrokenPipeError:
@@ -33,6 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _fail(_explain(error))
+
+
+def _run(words: list[str]) -> int:
+    """Parse the command line and call its verb; return the exit code, and let every exception through.
+
+    Typer's own `app()` would turn Ctrl-C into an exit code without a word.
+    """
+    import typer
+
+    from edgelane.cli import app
+
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("edgelane", words) as context:
+            command.invoke(context)
+    except typer.Exit as done:  # --help, --version, and what a verb raises to exit with 1
+        return 1 if done.exit_code else 0
+    return 0
 
 
 def _explain(error: Exception) -> str:

@@ -165,8 +165,10 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         if damaged is not None:
             raise EdgelaneError(f"{path} is damaged: the checksum of {damaged} is wrong; write or copy it again")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise EdgelaneError(f"{path} does not exist: `edgelane train` writes it") from error
+    except PermissionError as error:
+        raise EdgelaneError(f"cannot read {path}: {error.strerror}") from error
     except pickle.UnpicklingError as error:
         raise EdgelaneError(f"{path} holds more than weights and plain values, and was not opened") from error
     except EdgelaneError:

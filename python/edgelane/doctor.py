@@ -242,7 +242,9 @@ def _tensorrt() -> Finding:
     found = machine.version("tensorrt")
     if found is None:
         fix = f"{install_command('tensorrt')}, or on Jetson: sudo apt install tensorrt"
-        return Finding("TensorRT", "missing", "engines cannot be built here; .lane files do not need it", fix)
+        return Finding(
+            "TensorRT", "missing", f"edgelane {__version__} does not use it yet; .lane files do not need it", fix
+        )
     return Finding("TensorRT", "ok", found)
 
 

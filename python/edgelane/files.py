@@ -32,10 +32,27 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is as readable as any other file
         temporary.replace(target)
     except OSError as error:
-        raise EdgelaneError(f"cannot write {target}: {error.strerror or error}") from error
+        raise EdgelaneError(f"cannot write {target}: {_reason(error, target.parent)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder `path`, or see that files can be made in the one that is there. Raises EdgelaneError if not."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EdgelaneError(f"cannot write into {folder}: {_reason(error, folder)}") from error
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    """Why nothing can be written into `folder`; the system says "File exists" of a file in a folder's place."""
+    blocking = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    return f"{blocking} is not a folder" if blocking is not None else error.strerror or str(error)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

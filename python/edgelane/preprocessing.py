@@ -20,10 +20,11 @@ from edgelane.errors import EdgelaneError
 if TYPE_CHECKING:
     from PIL import Image
 
+# The pictures that training and `edgelane run` read, by the end of their names.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif")
 # Means and deviations of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif")
 
 
 @dataclass(frozen=True)

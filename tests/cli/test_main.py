@@ -12,6 +12,7 @@ from edgelane.cli.bench import parse_threads
 from edgelane.cli.compile import parse_shape
 from edgelane.cli.console import human_bytes
 from edgelane.errors import EdgelaneError
+from edgelane.export.compiler.report import CompileReport
 
 VERBS = ("train", "compress", "export", "compile", "run", "bench", "demo", "doctor")
 
@@ -101,12 +102,13 @@ def test_a_missing_extra_is_named_with_its_command(capsys, monkeypatch):
     assert error_line(capsys) == 'error: torch is not installed; run: pip install "edgelane[train]"\n'
 
 
-def test_ctrl_c_is_exit_code_1(monkeypatch):
+def test_ctrl_c_is_one_line_and_exit_code_1(capsys, monkeypatch):
     def examine() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgelane.doctor.examine", examine)
     assert main(["doctor"]) == 1
+    assert error_line(capsys) == "error: interrupted\n"
 
 
 def test_without_typer_one_line_says_what_to_install():
@@ -161,3 +163,12 @@ def test_parse_shape():
 )
 def test_human_bytes(count, text):
     assert human_bytes(count) == text
+
+
+def test_compile_says_which_layers_stay_float(capsys, tmp_path, monkeypatch):
+    report = CompileReport("m.onnx", "m.lane", 1, [], "not written: no reason", ["conv1 runs in float32"])
+    monkeypatch.setattr("edgelane.export.compiler.compile", lambda *args, **kwargs: report)
+    assert main(["compile", "m.onnx"]) == 0
+    err = capsys.readouterr().err
+    assert "warning: conv1 runs in float32\n" in err
+    assert "warning: golden frame not written: no reason\n" in err

@@ -18,6 +18,7 @@ from edgelane.data import load
 from edgelane.errors import EdgelaneError
 from edgelane.export.onnx import export_run
 from edgelane.training import TrainingConfig, evaluate, predictor, train
+from edgelane.training.loop import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,15 @@ def test_a_pruned_run_can_be_quantised_later(run: Path) -> None:
     assert set(checkpoint.compression or {}) == {"pruning", "quantization"}
     bundle = checkpoint.load_data()
     assert evaluate(predictor(checkpoint.build()), bundle.test, bundle.classes).to_dict() == report["metrics"]
+
+
+def test_ctrl_c_while_fine_tuning_says_that_nothing_was_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted("stopped after 1 of 2 epochs")
+
+    monkeypatch.setattr("edgelane.training.fit", interrupted)
+    with pytest.raises(
+        EdgelaneError, match=r"^fine-tuning stopped after 1 of 2 epochs; nothing was compressed: run it"
+    ):
+        compress(run, sparsity=0.5, epochs=2)
+    assert not (run / "compressed.pt").exists()

@@ -216,8 +216,19 @@ def test_wrong_input_shapes(shapes: dict[str, tuple[int, ...]], expected: str, t
 def test_target_in_a_place_that_is_no_folder(tmp_path: Path) -> None:
     onnx.save(Case("Relu", [IMAGE]).model(), tmp_path / "model.onnx")
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgelaneError, match="cannot write"):
+    with pytest.raises(EdgelaneError, match=r"cannot write .*model.lane: .*file is not a folder"):
         compile(tmp_path / "model.onnx", tmp_path / "file" / "model.lane", golden=False)
+
+
+def test_a_model_is_never_replaced_by_what_is_compiled_from_it(tmp_path: Path) -> None:
+    source = tmp_path / "model.onnx"
+    onnx.save(Case("Relu", [IMAGE]).model(), source)
+    before = source.read_bytes()
+    (tmp_path / "link.lane").symlink_to(source)
+    for target in (source, tmp_path / "link.lane"):
+        with pytest.raises(EdgelaneError, match=r"would replace the model .*model.onnx"):
+            compile(source, target, golden=False)
+    assert source.read_bytes() == before
 
 
 def test_an_existing_target_survives_a_failure(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import edgelane
+from edgelane import preprocessing
 from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import IMAGE_SUFFIXES, Preprocessing
 from edgelane.preprocessing import read_image as training_read_image
@@ -228,6 +229,20 @@ def test_pictures_lie_as_the_camera_was_held(model, tmp_path):
     exif[0x0112] = 6  # turned by 90 degrees
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert predict.read_image(tmp_path / "turned.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("name", ["grey16.png", "grey16.tif", "colour.ppm", "palette.gif"])
+def test_pictures_look_as_they_did_in_training(name, tmp_path):
+    levels = np.linspace(0, 65535, 64 * 48).reshape(48, 64)
+    if name.startswith("grey16"):
+        Image.fromarray(levels.astype(np.uint16)).save(tmp_path / name)
+    else:
+        Image.fromarray((levels // 257).astype(np.uint8)).convert("P" if name.endswith("gif") else "RGB").save(
+            tmp_path / name
+        )
+    (found,) = find_sources(tmp_path)
+    assert np.array_equal(predict.read_image(found), preprocessing.read_image(tmp_path / name))
+    assert np.ptp(np.asarray(predict.read_image(found)).mean(axis=(1, 2))) > 200, "not clipped to white"
 
 
 @pytest.mark.parametrize(

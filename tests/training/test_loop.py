@@ -168,14 +168,14 @@ def test_a_new_run_replaces_the_checkpoints_and_curves_of_the_old_one(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.ckpt"]
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_to_resume_from(tmp_path):
     class Interrupt(pl.Callback):
         def on_train_epoch_start(self, trainer, pl_module):
             if trainer.current_epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(EdgelaneError, match=r"stopped after 2 of 4 epochs; continue with resume from .*last.ckpt"):
+    with pytest.raises(EdgelaneError, match=r"^stopped after 2 of 4 epochs$"):
         fit(network(), bundle(), TrainingConfig(epochs=4, **FAST), tmp_path, callbacks=[Interrupt()])
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = fit_with_history(network(), bundle(), TrainingConfig(epochs=4, resume=True, **FAST), tmp_path)

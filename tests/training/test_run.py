@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgelane.__main__ import main
 from edgelane.checkpoint import Checkpoint
 from edgelane.data import load
 from edgelane.errors import EdgelaneError
 from edgelane.training import TrainingConfig, evaluate, predictor, train
+from edgelane.training.loop import Interrupted
 
 CONFIG = {"epochs": 2, "batch_size": 8, "precision": "32", "workers": 0, "warmup_epochs": 0.0}
 MODEL = "squeezenet1_1"
@@ -77,6 +79,34 @@ def test_mistakes_are_named_before_anything_is_trained_or_written(pictures, tmp_
     with pytest.raises(EdgelaneError, match="does not exist"):
         train(MODEL, str(tmp_path / "nowhere"), out, image_size=32)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "/proc/run"])
+def test_a_place_that_cannot_be_written_is_named_before_training(place, pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgelaneError, match=rf"^cannot write into .*{place}: "):
+        train(MODEL, str(pictures), tmp_path / place, config=TrainingConfig(**CONFIG), image_size=32)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_ctrl_c_says_how_to_go_on(saved, pictures, tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        if saved:
+            (tmp_path / "run" / "checkpoints").mkdir()
+            (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"")
+        raise Interrupted("stopped after 1 of 2 epochs")
+
+    monkeypatch.setattr("edgelane.training.run.fit_with_history", interrupted)
+    advice = "continue with --resume" if saved else "nothing was saved yet"
+    with pytest.raises(EdgelaneError, match=f"^stopped after 1 of 2 epochs; {advice}$"):
+        train(MODEL, str(pictures), tmp_path / "run", config=TrainingConfig(**CONFIG), image_size=32)
+
+
+def test_the_command_says_what_was_skipped(pictures, tmp_path, capsys):
+    options = ["--epochs", "1", "--image-size", "32", "--batch-size", "8", "--precision", "32"]
+    assert main(["train", MODEL, "--data", str(pictures), "-o", str(tmp_path / "run"), *options]) == 0
+    warning = f"warning: skipped: 1 corrupt image (cannot read the picture {pictures}/dark/broken.png"
+    assert warning in capsys.readouterr().err
 
 
 def test_the_data_of_a_checkpoint_is_loaded_with_the_same_options(pictures, tmp_path):

@@ -26,10 +26,10 @@ def bench(
         typer.Option("--json", help="Where to write the figures; - is stdout. Default: bench.json beside the model."),
     ] = None,
 ) -> None:
-    """Time a compiled network against other engines: in turn, on the same inputs and threads, equal outputs checked
-    first.
+    """Time a compiled network against other engines: in turn, on the same inputs and threads.
 
-    Writes the figures as JSON and report.html beside the model.
+    Their outputs are compared first, and nothing is timed when they disagree. Writes the
+    figures as JSON and report.html beside the model.
     """
     from edgelane.bench.compare import compare
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgelane.cli.console import JsonFlag, human_bytes, out, print_json, print_table, working
+from edgelane.cli.console import JsonFlag, human_bytes, out, print_json, print_table, warn, working
 from edgelane.errors import EdgelaneError
 
 
@@ -28,6 +28,10 @@ def compile(
     shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
     with working("compiling"):
         report = compile_model(model, target, input_shapes=shapes)
+    for note in report.notes:
+        warn(note)
+    if report.golden != "written":
+        warn(f"golden frame {report.golden}")
     if json:
         print_json(report.to_dict())
         return

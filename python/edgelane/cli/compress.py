@@ -21,7 +21,9 @@ def compress(
         bool, typer.Option("--int8", help="Quantise to int8 with a calibration on training images.")
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of fine-tuning.", show_default="20")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file with these settings and more.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A JSON or YAML file of settings: these and more, as in compress.json.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the one of the training.")] = None,
     json: JsonFlag = False,
 ) -> None:

@@ -23,6 +23,5 @@ def export(
         print_json(result)
         return
     path = run / "model.onnx"
-    out().print(
-        f"wrote {path} ({human_bytes(path.stat().st_size)}), outputs equal to torch's within tolerance", markup=False
-    )
+    size = human_bytes(path.stat().st_size)
+    out().print(f"wrote {path} ({size}) from {result['source']}, equal to torch within tolerance", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgelane.cli.console import JsonFlag, chatty, out, print_json, print_table
+from edgelane.cli.console import JsonFlag, chatty, out, print_json, print_table, warn
 
 
 def train(
@@ -47,6 +47,9 @@ def train(
         )
     if not result:  # under torchrun only the first process has one
         return
+    for reason, count in result["data"]["skipped"].items():
+        examples = result["data"]["skipped_examples"][reason]
+        warn(f"skipped: {count} {reason} ({', '.join(examples)}{', ...' * (count > len(examples))})")
     if json:
         print_json(result)
         return

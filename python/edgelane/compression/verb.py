@@ -128,6 +128,7 @@ def _judge(stages: dict[str, Any], name: str, model: nn.Module, bundle: DataBund
 def _prune(model: nn.Module, bundle: DataBundle, settings: Recipe, example: Tensor, run: Path) -> nn.Module:
     """Prune, gradually where the pattern allows it, and fine-tune."""
     from edgelane.training import TrainingConfig, fit
+    from edgelane.training.loop import Interrupted
 
     assert settings.sparsity is not None
     channel = settings.pattern == "channel"
@@ -159,7 +160,11 @@ def _prune(model: nn.Module, bundle: DataBundle, settings: Recipe, example: Tens
         seed=settings.seed,
         best_from=min(ramp_epochs, settings.epochs - 1),
     )
-    return fit(pruned, bundle, config, run / "compress", callbacks=[] if schedule is None else [PruningCallback()])
+    callbacks = [] if schedule is None else [PruningCallback()]
+    try:
+        return fit(pruned, bundle, config, run / "compress", callbacks=callbacks)
+    except Interrupted as error:
+        raise EdgelaneError(f"fine-tuning {error}; nothing was compressed: run it again") from error
 
 
 def calibration_batches(bundle: DataBundle, count: int, seed: int) -> Iterator[Tensor]:

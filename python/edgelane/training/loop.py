@@ -47,6 +47,10 @@ class FitResult:
     first: bool
 
 
+class Interrupted(EdgelaneError):
+    """Ctrl-C during training; `out`/checkpoints/last.ckpt, where it exists, holds the last whole epoch."""
+
+
 def fit(
     model: nn.Module, bundle: DataBundle, config: TrainingConfig, out: Path, *, callbacks: Sequence[pl.Callback] = ()
 ) -> nn.Module:
@@ -54,7 +58,7 @@ def fit(
 
     Writes `out`/checkpoints (best.pt and last.ckpt) and `out`/tensorboard, replacing those of an earlier run there
     unless `config.resume` continues it. Raises EdgelaneError for a loss that is not a number, an empty split, a
-    checkpoint that belongs to another run, and Ctrl-C (naming how to go on).
+    checkpoint that belongs to another run, and, as Interrupted, Ctrl-C.
     """
     return fit_with_history(model, bundle, config, out, callbacks=callbacks).model
 
@@ -160,8 +164,7 @@ def _run(
         raise
     except (SystemExit, KeyboardInterrupt) as error:  # Lightning turns Ctrl-C into sys.exit
         done = trainer.fit_loop.epoch_progress.current.processed
-        advice = f"continue with resume from {keep.last_path}" if keep.last_path.exists() else "nothing was saved yet"
-        raise EdgelaneError(f"stopped after {done} of {config.epochs} epochs; {advice}") from error
+        raise Interrupted(f"stopped after {done} of {config.epochs} epochs") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, interrupt)  # which Lightning set to ignore

@@ -14,9 +14,9 @@ from edgelane import models
 from edgelane._version import __version__
 from edgelane.checkpoint import Checkpoint
 from edgelane.errors import EdgelaneError
-from edgelane.files import write_json
+from edgelane.files import make_folder, write_json
 from edgelane.training.config import TrainingConfig
-from edgelane.training.loop import FitResult, fit_with_history
+from edgelane.training.loop import FitResult, Interrupted, fit_with_history
 from edgelane.training.metrics import evaluate, predictor
 
 if TYPE_CHECKING:
@@ -53,7 +53,15 @@ def train(
     torch.manual_seed(config.seed)
     model = models.create(model_name, len(bundle.classes), pretrained=pretrained and not config.resume)
     _check_takes(model, model_name, bundle)
-    result = fit_with_history(model, bundle, config, out)
+    if not config.resume:
+        make_folder(out)  # before the first epoch, not after the last
+    try:
+        result = fit_with_history(model, bundle, config, out)
+    except Interrupted as error:
+        last = out / "checkpoints" / "last.ckpt"
+        raise Interrupted(
+            f"{error}; {'continue with --resume' if last.exists() else 'nothing was saved yet'}"
+        ) from error
     if not result.first:
         return {}
     checkpoint = Checkpoint(
@@ -108,6 +116,7 @@ def _report(result: FitResult, bundle: DataBundle, checkpoint: Checkpoint, confi
             "image_size": [bundle.preprocessing.height, bundle.preprocessing.width],
             "counts": {split: len(getattr(bundle, split)) for split in ("train", "val", "test")},
             "skipped": dict(bundle.skipped),
+            "skipped_examples": {reason: list(names) for reason, names in bundle.skipped_examples.items()},
         },
         "config": replace(config, resume=False).to_dict(),
         "precision": result.precision,
