@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnx_cases import Array, make_model, rng
+from onnx_cases import Array, compiled, edgelane_outputs, make_model, onnxruntime_outputs, rng
+
+from edgelane.export.compiler import lane_file
+
+SCALE = 0.05
+IMAGE = (1, 8, 9, 11)
 
 
 class QdqBuilder:
@@ -76,3 +82,18 @@ class QdqBuilder:
             name: rng(index).standard_normal(shape, dtype=np.float32)
             for index, (name, shape) in enumerate(self.shapes.items())
         }
+
+
+def check(
+    b: QdqBuilder, output: str, scale: float, folder: Path, rank: int | None = None, as_written: bool = False
+) -> lane_file.LaneFile:
+    """Compile and compare `output`, a float value with steps of `scale`; no element may be off by more than one."""
+    _, content = compiled(b.model(output, rank=rank), folder)
+    expected = onnxruntime_outputs(folder / "model.onnx", b.feeds(), as_written)[output]
+    result = edgelane_outputs(folder / "model.lane", b.feeds())[output]
+    assert result.shape == expected.shape
+    steps = np.abs(np.rint((result.astype(np.float64) - expected) / scale))
+    assert steps.max() <= 1
+    assert (steps != 0).mean() <= 0.01  # ties that ONNX Runtime rounds in another order of operations
+    assert len(np.unique(expected)) >= min(expected.size - 1, 12), "the case is saturated or constant"
+    return content

@@ -6,7 +6,7 @@ lowest latency.
 | edgelane | none |
 | onnxruntime | sequential execution, all graph optimisations, spinning stops when a run returns |
 | openvino | PERFORMANCE_HINT=LATENCY, one stream, INFERENCE_PRECISION_HINT=f32 |
-| torch | eager, eval and inference mode; float models only |
+| torch | eager, eval and inference mode, masks folded into the weights; float models only |
 
 onnxruntime's worker threads would otherwise spin on after a run and be timed as part of the next engine.
 
@@ -153,13 +153,14 @@ def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
 def _torch(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
     torch = _import("torch")
     from edgelane.checkpoint import Checkpoint
+    from edgelane.compression import finalize
 
     checkpoint = Checkpoint.load(path)
     if "int8" in checkpoint.kind:
         raise EdgelaneError(
             f"{path} is an int8 model: torch only simulates int8 in float32, so its time would say nothing"
         )
-    module = checkpoint.build().eval()
+    module = finalize(checkpoint.build()).eval()  # zeros in plain weights: masks would cost more than the network
     inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
 
     def call() -> list[Array]:

@@ -10,7 +10,7 @@ import typer
 from edgelane.bench.timing import BenchmarkResult
 from edgelane.cli.console import out, print_json, print_table, progress_bar, warn
 from edgelane.errors import EdgelaneError
-from edgelane.files import write_json
+from edgelane.files import make_folder, write_json
 
 
 def bench(
@@ -34,6 +34,9 @@ def bench(
     from edgelane.bench.compare import compare
 
     counts = parse_threads(threads)
+    target = model.with_name("bench.json") if json is None else Path(json)
+    if json != "-":
+        make_folder(target.parent)  # before the measurement, not after it
     engines = [name.strip() for name in against.split(",") if name.strip()]
     with progress_bar("measuring") as update:
         comparison = compare(
@@ -47,7 +50,6 @@ def bench(
     if json == "-":
         print_json(comparison.to_dict())
         return
-    target = model.with_name("bench.json") if json is None else Path(json)
     write_json(target, comparison.to_dict())
     for count, result in comparison.results.items():
         print_result(f"{count} thread{'s' * (count > 1)}, {comparison.precision}, batch 1", result)
