@@ -10,10 +10,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "edgelane/edgelane.hpp"
 
@@ -45,8 +47,8 @@ int run(int argc, char** argv) {
   const int count = argc > 4 ? std::atoi(argv[4]) : 300;
   edgelane::api::Options options;
   if (argc > 5) options.threads = std::atoi(argv[5]);
-  if (!(rate > 0.0) || count < 1)
-    throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, "expected a rate and a number of frames above 0");
+  if (!(rate >= 0.001 && rate <= 1e6) || count < 1)  // a period of nanoseconds that is neither 0 nor past 64 bits
+    throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, "expected a rate of 0.001 to 1000000 and at least one frame");
 
   edgelane::api::Session session(argv[1], options);
   if (session.inputs().size() != 1) throw edgelane::api::Error(EDGELANE_INVALID_ARGUMENT, "expected a network with one input");
@@ -100,7 +102,7 @@ int main(int argc, char** argv) {
   }
   try {
     return run(argc, argv);
-  } catch (const edgelane::api::Error& error) {
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

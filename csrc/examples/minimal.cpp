@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <numeric>
+#include <vector>
 
 #include "edgelane/edgelane.hpp"
 
@@ -45,7 +47,7 @@ int main(int argc, char** argv) {
                   100.0 * rows[i].density, rows[i].step);
     }
     return 0;
-  } catch (const edgelane::api::Error& error) {
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

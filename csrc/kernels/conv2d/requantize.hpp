@@ -56,7 +56,7 @@ struct Requantize {
 struct FoldedScales {
   Requantize requantize;
   std::vector<float> multiplier;  // [oc]
-  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well
+  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well, modulo 2^32
 };
 
 // weights are [oc][count / oc]; bias is empty or [oc].
