@@ -87,8 +87,10 @@ class PlanarGather {
     if (output_.int8()) fill_ *= 0x01010101u;
   }
 
+  // With a table of 256 bytes for each input, as if all were requantised.
   size_t table_bytes() const {
-    return (batch_.size() + rows_.size() + columns_.size()) * sizeof(int) + channels_.size() * sizeof(Channel);
+    return (batch_.size() + rows_.size() + columns_.size()) * sizeof(int) + channels_.size() * sizeof(Channel) +
+           inputs_.size() * (sizeof(TensorDesc) + sizeof(tables_[0]) + 256);
   }
 
   void operator()(const KernelArgs& args) const noexcept {
@@ -244,7 +246,7 @@ class TableGather {
   size_t table_bytes() const {
     size_t entries = 0;
     for (int a = 0; a < rank_; ++a) entries += static_cast<size_t>(dims_[a]);
-    return inputs_.size() * entries * sizeof(int64_t) + source_.size() * sizeof(int);
+    return inputs_.size() * (sizeof(Input) + entries * sizeof(int64_t) + 256) + source_.size() * sizeof(int);
   }
 
   void operator()(const KernelArgs& args) const noexcept {

@@ -155,6 +155,27 @@ TEST_P(Conv2dS8, AccumulatesExtremesExactly) {
     }
 }
 
+// Stored values are 128 larger than the real ones, so that their sum can leave int32 where the real one does not.
+TEST_P(Conv2dS8, SumsThatLeaveInt32OnTheWayAreExact) {
+  const Conv2dCase c = {"long", 1, 67000, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, {}, {}, {}, "dense", false};
+  const Conv2dProblem p = conv2d_problem(c);
+  Tensors t(c, p, {0, 0, 0, false, true});
+  std::fill(t.weights.begin(), t.weights.end(), int8_t{127});
+  std::memset(t.x.data(), 255, t.x.size());
+  std::fill(t.weight_scales.begin(), t.weight_scales.end(), 1.0f);
+  t.params.input = {1.0f, 0};
+  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
+  const size_t elements = p.output.bytes(false) / sizeof(float);
+  const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, elements, 1);
+  std::vector<float> reference(elements);
+  reference_conv2d_s8(p, t.params, t.weights, {}, t.x.data(), nullptr, reference.data());
+  for (int oc = 0; oc < c.oc; ++oc) {
+    const auto at = static_cast<size_t>(oc * p.output.plane + p.output.index(0, 0));
+    EXPECT_EQ(y[at], 67000.0f * 127 * 127) << "channel " << oc;
+    EXPECT_EQ(reference[at], 67000.0f * 127 * 127) << "channel " << oc;
+  }
+}
+
 std::vector<KernelLine> lines() {
   std::vector<KernelLine> found;
   for (const KernelLine& line : kLines)

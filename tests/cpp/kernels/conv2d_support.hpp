@@ -53,6 +53,7 @@ inline std::vector<Conv2dCase> conv2d_cases() {
       {"patches", 1, 3, 32, 32, 12, 4, 4, 4, 4, 1, 1, 1, no, no, no, "dense", false},
       {"stride_3_by_1", 1, 4, 13, 10, 6, 3, 2, 3, 1, 1, 1, 1, {1, 1, 0, 0}, no, one, "dense", true},
       {"stride_1_by_2", 1, 4, 10, 13, 6, 2, 3, 1, 2, 1, 1, 1, {1, 1, 0, 1}, no, one, "4x4", false},
+      {"a_phase_for_each_of_many_taps", 1, 1, 211, 211, 1, 211, 211, 211, 211, 1, 1, 1, no, no, no, "dense", false},
       {"stride_past_the_kernel", 1, 4, 17, 19, 5, 2, 2, 5, 3, 1, 1, 1, no, no, no, "dense", false},
       {"dilated", 1, 8, 15, 14, 8, 3, 3, 1, 1, 2, 2, 1, two, no, one, "4x4", true},
       {"dilated_unevenly_with_stride", 1, 4, 19, 21, 8, 3, 3, 2, 2, 3, 2, 1, {3, 2, 3, 2}, no, one, "4x1", false},
