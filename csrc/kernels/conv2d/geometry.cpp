@@ -43,9 +43,11 @@ SegmentTable segments_of(const PlanarLayout& to, int source_pitch, int vectors, 
   return table;
 }
 
-// Stride 1 in place, if reading whole vectors stays within the last plane.
+// Stride 1 in place, if reading whole vectors stays within the last plane and every output pixel has a position of its own: where
+// both sides are padded by more than the window takes, an output row is longer than the input's pitch, which shares the padding
+// between two rows.
 bool plan_in_place(const Conv2dProblem& p, int lanes, StripGeometry& g) {
-  if (p.stride_h != 1 || p.stride_w != 1) return false;
+  if (p.stride_h != 1 || p.stride_w != 1 || p.output.width > p.input.pitch) return false;
   g.pitch = p.input.pitch;
   g.origin = p.input.origin;
   g.plane = p.input.plane;

@@ -60,6 +60,8 @@ inline std::vector<Conv2dCase> conv2d_cases() {
       {"asymmetric_padding", 1, 6, 9, 10, 8, 3, 4, 1, 1, 1, 1, 1, {0, 3, 2, 1}, no, no, "dense", true},
       {"same_upper_stride_2", 1, 6, 12, 12, 8, 3, 3, 2, 2, 1, 1, 1, {0, 0, 1, 1}, no, one, "unstructured", false},
       {"no_padding", 1, 6, 9, 10, 8, 3, 3, 1, 1, 1, 1, 1, no, no, no, "dense", false},
+      {"padding_beyond_the_kernel", 2, 5, 4, 6, 7, 1, 1, 1, 1, 1, 1, 1, two, no, one, "dense", true},
+      {"padding_far_beyond_the_kernel", 1, 6, 3, 4, 8, 2, 2, 1, 1, 1, 1, 1, {5, 7, 4, 6}, odd, no, "4x4", false},
       {"large_kernel_without_padding", 1, 3, 12, 12, 4, 11, 9, 1, 1, 1, 1, 1, no, no, no, "dense", false},
       {"other_pitch_of_input", 1, 8, 10, 11, 8, 1, 1, 1, 1, 1, 1, 1, no, two, no, "4x4", true},
       {"other_pitch_of_output", 1, 8, 10, 11, 8, 1, 1, 1, 1, 1, 1, 1, no, no, odd, "4x4", true},
