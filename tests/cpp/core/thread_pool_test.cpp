@@ -73,8 +73,8 @@ TEST_P(ThreadPoolTest, ATaskMayUseAnotherPool) {
   std::vector<std::unique_ptr<ThreadPool>> inner_pools;
   for (int i = 0; i < GetParam(); ++i) inner_pools.push_back(std::make_unique<ThreadPool>(2));
   std::atomic<int> sum{0};
-  outer_pool.parallel_for(
-      40, [&](int, int worker) { inner_pools[worker]->parallel_for(10, [&](int task, int) { sum += task; }); });
+  outer_pool.parallel_for(40,
+                          [&](int, int worker) { inner_pools[worker]->parallel_for(10, [&](int task, int) { sum += task; }); });
   EXPECT_EQ(sum.load(), 40 * 45);
 }
 
