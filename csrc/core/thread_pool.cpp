@@ -59,6 +59,7 @@ struct ThreadPool::State {
   alignas(64) std::atomic<int> done{0};       // tasks that have returned
   alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
+  std::atomic<int> started{0};
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> workers;
@@ -80,6 +81,7 @@ struct ThreadPool::State {
   void worker_loop(int worker) {
     current_pool = this;
     current_worker = worker;
+    started.fetch_add(1, std::memory_order_release);
     for (;;) {
       int spins = 0;
       while (remaining.load(std::memory_order_acquire) == 0 && spins < kSpinsBeforeSleep) {
@@ -125,6 +127,8 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     state->shut_down();
     throw;
   }
+  // What a new thread allocates for itself belongs to loading and not to the first run.
+  while (state->started.load(std::memory_order_acquire) < threads - 1) std::this_thread::yield();
 }
 
 ThreadPool::~ThreadPool() {
