@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -22,8 +23,10 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   explicit AlignedBuffer(size_t count) : size_(count) {
     if (count == 0) return;
-    const size_t bytes = align_up(count * sizeof(T));
-    void* p = std::aligned_alloc(kAlignment, bytes);
+    constexpr size_t kMaxBytes = std::numeric_limits<size_t>::max() / 2;  // of an object, and rounding up cannot wrap around
+    const bool possible = count <= kMaxBytes / sizeof(T);
+    const size_t bytes = align_up(possible ? count * sizeof(T) : kMaxBytes);
+    void* p = possible ? std::aligned_alloc(kAlignment, bytes) : nullptr;
     if (p == nullptr) throw Error(StatusCode::out_of_memory, "cannot allocate " + std::to_string(bytes) + " bytes");
     data_.reset(static_cast<T*>(p));
     __builtin_memset(p, 0, bytes);

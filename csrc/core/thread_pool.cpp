@@ -2,6 +2,8 @@
 // tasks that a worker has claimed: a worker that sleeps or was descheduled never holds a job up.
 #include "core/thread_pool.hpp"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -35,6 +37,15 @@ inline void pause() noexcept {
 thread_local const void* current_pool = nullptr;
 thread_local int current_worker = 0;
 
+// How many forks lie between the first process and this one. A child of fork() has the memory of its parent's pools and none of
+// their workers, so that a pool whose count is out of date must neither wait for its workers nor use what they may hold.
+std::atomic<int> forks{0};
+
+void count_forks() {
+  static const int failed = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+  if (failed != 0) throw Error(StatusCode::out_of_memory, "cannot register the pool's handler of fork");
+}
+
 }  // namespace
 
 struct ThreadPool::State {
@@ -48,9 +59,13 @@ struct ThreadPool::State {
   alignas(64) std::atomic<int> done{0};       // tasks that have returned
   alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
+  std::atomic<int> started{0};
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> workers;
+  const int forks_before = forks.load(std::memory_order_relaxed);
+
+  bool has_workers() const noexcept { return !workers.empty() && forks_before == forks.load(std::memory_order_relaxed); }
 
   // Runs tasks until none is left to claim.
   void work(int worker) noexcept {
@@ -66,6 +81,7 @@ struct ThreadPool::State {
   void worker_loop(int worker) {
     current_pool = this;
     current_worker = worker;
+    started.fetch_add(1, std::memory_order_release);
     for (;;) {
       int spins = 0;
       while (remaining.load(std::memory_order_acquire) == 0 && spins < kSpinsBeforeSleep) {
@@ -99,6 +115,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     throw Error(StatusCode::invalid_argument,
                 "threads must be between 1 and " + std::to_string(kMaxThreads) + ", found " + std::to_string(threads));
   }
+  count_forks();
   State* state = state_.get();
   state->workers.reserve(static_cast<size_t>(threads) - 1);
   try {
@@ -106,17 +123,29 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   } catch (const std::system_error& error) {
     state->shut_down();
     throw Error(StatusCode::out_of_memory, "cannot start " + std::to_string(threads) + " threads: " + error.code().message());
+  } catch (...) {
+    state->shut_down();
+    throw;
   }
+  // What a new thread allocates for itself belongs to loading and not to the first run.
+  while (state->started.load(std::memory_order_acquire) < threads - 1) std::this_thread::yield();
 }
 
-ThreadPool::~ThreadPool() { state_->shut_down(); }
+ThreadPool::~ThreadPool() {
+  if (state_->workers.empty()) return;
+  if (state_->has_workers()) {
+    state_->shut_down();
+  } else {  // there is nobody to join, and the condition variable would wait for sleepers that do not exist
+    static_cast<void>(state_.release());
+  }
+}
 
 int ThreadPool::threads() const noexcept { return static_cast<int>(state_->workers.size()) + 1; }
 
 void ThreadPool::run(int tasks, Task task, const void* context) noexcept {
   State& state = *state_;
   const bool nested = current_pool == &state;
-  if (state.workers.empty() || tasks <= 1 || nested) {
+  if (tasks <= 1 || nested || !state.has_workers()) {
     const int worker = nested ? current_worker : 0;
     for (int i = 0; i < tasks; ++i) task(context, i, worker);
     return;

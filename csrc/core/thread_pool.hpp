@@ -1,4 +1,5 @@
-// A persistent pool: the caller and `threads - 1` workers run numbered tasks, then meet at a barrier.
+// A persistent pool: the caller and `threads - 1` workers run numbered tasks, then meet at a barrier. In a child of fork(), which
+// has no workers, the caller runs all tasks itself.
 #pragma once
 
 #include <memory>

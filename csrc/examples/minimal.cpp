@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <numeric>
+#include <vector>
 
 #include "edgelane/edgelane.hpp"
 

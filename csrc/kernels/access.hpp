@@ -2,6 +2,8 @@
 // Not for files with instruction-set flags.
 #pragma once
 
+#include <vector>
+
 #include "formats/tensor.hpp"
 #include "kernels/offsets.hpp"
 
@@ -24,6 +26,17 @@ inline void store_real(const TensorDesc& t, void* data, int64_t offset, float re
   } else {
     static_cast<float*>(data)[offset] = real;
   }
+}
+
+// For each stored byte of a tensor quantised with `from`, the stored byte of f(its real value) in a tensor quantised with `to`.
+template <class F>
+std::vector<uint8_t> byte_table(QuantParams from, QuantParams to, const F& f) {
+  std::vector<uint8_t> table(256);
+  for (int i = 0; i < 256; ++i) {
+    const float real = dequantize(static_cast<int8_t>(i - kActivationBias), from);
+    table[static_cast<size_t>(i)] = static_cast<uint8_t>(quantize(f(real), to) + kActivationBias);
+  }
+  return table;
 }
 
 }  // namespace edgelane

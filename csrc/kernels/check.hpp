@@ -18,6 +18,16 @@ inline void check(bool ok, const char* step, const std::string& message) {
   if (!ok) throw Error(StatusCode::invalid_argument, std::string(step) + ": " + message);
 }
 
+// The most that one step may keep in tables of offsets, taps or counts. They grow with single dimensions or with windows and not
+// with the data, so that without a limit a file of a few hundred bytes could fill the machine's memory.
+constexpr int64_t kMaxTableBytes = int64_t{256} << 20;
+
+inline void check_tables(const char* step, int64_t bytes) {
+  check(
+      bytes <= kMaxTableBytes, step,
+      "expected tables of at most " + std::to_string(kMaxTableBytes) + " bytes for these shapes, found " + std::to_string(bytes));
+}
+
 inline void check_dtype(const char* step, const TensorDesc& t, DType dtype) {
   check(t.dtype == dtype, step, std::string("expected ") + dtype_name(dtype) + ", found " + shape_text(t));
 }

@@ -20,11 +20,12 @@ namespace edgelane {
 template <class Run>
 class FunctionKernel final : public PreparedKernel {
  public:
-  FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run) : run_(std::move(run)) {
+  FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes) : run_(std::move(run)) {
     info_.kernel = entry.name;
     info_.format = "-";
     info_.isa = entry.isa;
     workspace_bytes_ = workspace_bytes;
+    packed_bytes_ = packed_bytes;
   }
   void run(const KernelArgs& args) const noexcept override { run_(args); }
 
@@ -32,9 +33,10 @@ class FunctionKernel final : public PreparedKernel {
   Run run_;
 };
 
+// packed_bytes: what `run` keeps in memory of its own.
 template <class Run>
-std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run) {
-  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run));
+std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes = 0) {
+  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run), packed_bytes);
 }
 
 }  // namespace edgelane

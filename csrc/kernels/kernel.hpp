@@ -13,8 +13,6 @@
 
 namespace edgelane {
 
-constexpr int kMaxKernelInputs = 255;
-
 // Pointers of one call. Activations are 64-byte aligned. Inputs are in the family's documented order.
 struct KernelArgs {
   const void* const* inputs = nullptr;
@@ -43,7 +41,7 @@ class PreparedKernel {
  protected:
   KernelInfo info_;
   size_t workspace_bytes_ = 0;
-  size_t packed_bytes_ = 0;  // weights as this kernel keeps them
+  size_t packed_bytes_ = 0;  // weights, and tables that grow with shapes, as this kernel keeps them
 };
 
 // What a caller may fix. An empty `kernel` lets the family choose the fastest one for the instruction set.

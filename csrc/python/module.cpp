@@ -9,6 +9,7 @@
 #include "core/cpu_features.hpp"
 #include "core/status.hpp"
 #include "kernels/registry.hpp"
+#include "runtime/message.hpp"
 #include "runtime/session.hpp"
 
 namespace py = pybind11;
@@ -102,7 +103,7 @@ class PythonSession {
       const bool contiguous = (inputs[i].flags() & py::array::c_style) != 0;
       if (!contiguous || static_cast<size_t>(inputs[i].nbytes()) != specs[i].bytes) {
         throw Error(StatusCode::invalid_argument, "expected a contiguous array of " + std::to_string(specs[i].bytes) +
-                                                      " bytes for input \"" + specs[i].name + "\", found " +
+                                                      " bytes for input " + edgelane::quoted(specs[i].name) + ", found " +
                                                       std::to_string(inputs[i].nbytes()) + " bytes");
       }
       result.push_back(inputs[i].data());

@@ -99,7 +99,7 @@ void expect_arrays(const std::vector<TensorSpec>& specs, const void* const* arra
   if (count != 0) expect_pointer(arrays, kind);
   for (size_t i = 0; i < count; ++i) {
     if (arrays[i] == nullptr)
-      fail(StatusCode::invalid_argument, "expected an array for ", kind, " \"", specs[i].name, "\", found NULL");
+      fail(StatusCode::invalid_argument, "expected an array for ", kind, " ", edgelane::quoted(specs[i].name), ", found NULL");
   }
 }
 

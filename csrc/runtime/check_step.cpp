@@ -146,6 +146,12 @@ class StepChecker {
 
   static bool is_int8(const Tensor& t) { return t.dtype == DType::int8; }
 
+  // Kernel height and width of a convolution stand in the shape of its weights.
+  static void expect_window(const Tensor& w) {
+    if (w.dims[2] > kMaxWindow || w.dims[3] > kMaxWindow)
+      fail(kInvalid, "expected a window of at most ", kMaxWindow, " pixels a side, found ", describe(w));
+  }
+
   // Last output pixel's index for a window of `extent` (dilation included) over `size` padded pixels.
   static int64_t window_steps(int64_t size, int64_t extent, int64_t stride) { return (size - extent) / stride; }
 
@@ -170,6 +176,7 @@ class StepChecker {
     expect_rank(x, 4);
     expect_rank(w, 4);
     expect_rank(y_, 4);
+    expect_window(w);
     const int64_t groups = a_.groups, oc = w.dims[0];
     if (x.dims[1] % groups != 0 || oc % groups != 0) {
       fail(kInvalid, "expected channels that ", groups, " groups divide, found ", describe(x), " and ", describe(w));
@@ -198,6 +205,7 @@ class StepChecker {
     expect_rank(x, 4);
     expect_rank(w, 4);
     expect_rank(y_, 4);
+    expect_window(w);
     expect_dtype(x, {DType::float32});
     expect_dtype(y_, {DType::float32});
     if (x.dims[1] % a_.groups != 0) fail(kInvalid, "expected channels that ", a_.groups, " groups divide, found ", describe(x));

@@ -84,6 +84,8 @@ Sections read_header(Span<const uint8_t> file) {
   return sections;
 }
 
+namespace {
+
 bool is_utf8(Span<const uint8_t> bytes) noexcept {
   for (size_t i = 0; i < bytes.size();) {
     const uint8_t lead = bytes[i];
@@ -107,12 +109,18 @@ bool is_utf8(Span<const uint8_t> bytes) noexcept {
   return true;
 }
 
+}  // namespace
+
+bool is_text(Span<const uint8_t> bytes) noexcept {
+  return is_utf8(bytes) && std::find(bytes.begin(), bytes.end(), uint8_t{0}) == bytes.end();
+}
+
 std::string read_name(const Section& strings, uint32_t offset, uint32_t length, const std::string& what) {
   const Span<const uint8_t> bytes = strings.range(offset, length, what + " name");
   if (length > kMaxNameBytes) {
     fail(StatusCode::invalid_file, what, ": expected a name of at most ", kMaxNameBytes, " bytes, found ", length);
   }
-  if (!is_utf8(bytes) || std::find(bytes.begin(), bytes.end(), uint8_t{0}) != bytes.end()) {
+  if (!is_text(bytes)) {
     fail(StatusCode::invalid_file, what, ": expected the name to be UTF-8 text, found other bytes");
   }
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());

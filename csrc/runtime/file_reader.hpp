@@ -55,12 +55,14 @@ struct Sections {
 // Magic, version, sizes, checksum, and the order and bounds of the sections.
 Sections read_header(Span<const uint8_t> file);
 
-// The first 64 bytes alone: is this a .lane file of a version that can be read, and of `actual_bytes`?
+// The first kHeaderBytes bytes, or as many as there are: is this a .lane file of a version that can be read, and of
+// `actual_bytes`?
 void check_preamble(Span<const uint8_t> first_bytes, uint64_t actual_bytes);
 
-bool is_utf8(Span<const uint8_t> bytes) noexcept;
+// Well-formed UTF-8 without NUL, which would end a string of the C interface early.
+bool is_text(Span<const uint8_t> bytes) noexcept;
 
-// Well-formed UTF-8 without NUL, at most kMaxNameBytes long; `what` names the record in the message.
+// Text of at most kMaxNameBytes bytes; `what` names the record in the message.
 std::string read_name(const Section& strings, uint32_t offset, uint32_t length, const std::string& what);
 
 }  // namespace edgelane

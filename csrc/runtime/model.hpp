@@ -123,8 +123,6 @@ struct Model {
 
   AlignedBuffer<uint8_t> file;
   std::vector<float> cell_floats;  // the cells section read as floats; scales point here
-
-  size_t file_bytes() const { return file.size(); }
 };
 
 }  // namespace edgelane

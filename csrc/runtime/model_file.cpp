@@ -40,7 +40,7 @@ class Parser {
     check_data_flow();
     read_golden();
     check_data_ranges();
-    if (!is_utf8(s_.metadata.bytes)) fail(kInvalid, "expected the metadata to be UTF-8 text, found other bytes");
+    if (!is_text(s_.metadata.bytes)) fail(kInvalid, "expected the metadata to be UTF-8 text, found other bytes");
     model_.metadata.assign(reinterpret_cast<const char*>(s_.metadata.bytes.data()), s_.metadata.bytes.size());
   }
 

@@ -7,14 +7,14 @@
 
 namespace edgelane {
 
-// What this reader accepts besides what the format says, so that a small hostile file cannot ask for unbounded memory or time.
+// What this reader accepts besides what the format says, so that a small hostile file cannot ask for unbounded memory.
 constexpr size_t kMaxTensors = 65536;
 constexpr size_t kMaxNameBytes = 1024;
 constexpr int kMaxImageSide = 1 << 20;                   // height and width of rank-4 float32 and int8 activations
 constexpr int64_t kMaxWindow = 65535;                    // windows, strides, dilations and paddings
 constexpr int64_t kMaxConstantBytes = int64_t{1} << 30;  // of one constant, its zero blocks written out
 constexpr size_t kMaxArenaBytes = size_t{2} << 30;       // of all activations that live at the same time, borders included
-constexpr size_t kMaxPackedBytes = size_t{4} << 30;      // of the weights as the kernels keep them
+constexpr size_t kMaxPackedBytes = size_t{4} << 30;      // of the weights, and of tables, as the kernels keep them
 
 // Throws Error(not_found) where the file cannot be read, Error(invalid_file) where it is not a sound .lane file; the message
 // begins with the path.

@@ -101,22 +101,23 @@ void fail_busy() {
 }
 
 std::unique_ptr<Session> Session::load(const std::string& path, const SessionOptions& options) {
-  const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file
-  const Model model = load_model(path);
-  return create(model, path, isa, options.threads);
+  return load(path, options, [&] { return load_model(path); });
 }
 
 std::unique_ptr<Session> Session::load(AlignedBuffer<uint8_t> file, const std::string& name, const SessionOptions& options) {
-  const Isa isa = select_isa(options.isa);
-  const Model model = parse_model(std::move(file), name);
-  return create(model, name, isa, options.threads);
+  return load(name, options, [&] { return parse_model(std::move(file), name); });
 }
 
-std::unique_ptr<Session> Session::create(const Model& model, const std::string& name, Isa isa, int threads) {
+template <class Read>
+std::unique_ptr<Session> Session::load(const std::string& name, const SessionOptions& options, const Read& read) {
+  const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file
   try {
-    return std::unique_ptr<Session>(new Session(model, isa, threads));
-  } catch (const Error& error) {
-    throw Error(error.code(), name + ": " + error.what());
+    const Model model = read();
+    try {
+      return std::unique_ptr<Session>(new Session(model, isa, options.threads));
+    } catch (const Error& error) {  // the reader's errors begin with the name already
+      throw Error(error.code(), name + ": " + error.what());
+    }
   } catch (const std::bad_alloc&) {
     throw Error(StatusCode::out_of_memory, name + ": not enough memory to load the model");
   }
@@ -145,14 +146,16 @@ void Session::prepare(const Model& model, const std::vector<TensorDesc>& descs) 
     try {
       bound.kernel = prepare_step(model, descs, step, options);
     } catch (const Error& error) {
-      throw Error(error.code(), message("step ", quoted(step.name), " (", op_name(step.op), "): ", error.what()));
+      // What a kernel refuses of a file that passed its checks is a limit of the kernel, and no mistake of the caller.
+      const StatusCode code = error.code() == StatusCode::invalid_argument ? StatusCode::unsupported : error.code();
+      throw Error(code, message("step ", quoted(step.name), " (", op_name(step.op), "): ", error.what()));
     }
     bound.name = step.name;
     bound.op = step.op;
     packed_bytes_ += bound.kernel->packed_bytes();
     if (packed_bytes_ > kMaxPackedBytes) {
-      fail(StatusCode::invalid_file, "expected packed weights of at most ", kMaxPackedBytes, " bytes, found more at step ",
-           quoted(step.name));
+      fail(StatusCode::invalid_file, "expected packed weights and tables of at most ", kMaxPackedBytes,
+           " bytes, found more at step ", quoted(step.name));
     }
     steps_.push_back(std::move(bound));
   }

@@ -86,7 +86,8 @@ class Session {
   };
 
   Session(const Model& model, Isa isa, int threads);
-  static std::unique_ptr<Session> create(const Model& model, const std::string& name, Isa isa, int threads);
+  template <class Read>
+  static std::unique_ptr<Session> load(const std::string& name, const SessionOptions& options, const Read& read);
   void request_activations(const Model& model, const std::vector<TensorDesc>& descs);
   void prepare(const Model& model, const std::vector<TensorDesc>& descs);
   void request_workspaces();

@@ -2,7 +2,8 @@
  *
  * Every function that can fail returns an edgelane_status; the message of the last failure on the calling thread is
  * edgelane_last_error(). Nothing here prints, exits, throws or keeps a caller's pointer after it returns. The caller owns all
- * arrays. A session belongs to one thread at a time; different sessions are independent. */
+ * arrays. A session belongs to one thread at a time; different sessions are independent. In a child of fork() a session goes on
+ * with one thread, with the same results. */
 #ifndef EDGELANE_H_
 #define EDGELANE_H_
 

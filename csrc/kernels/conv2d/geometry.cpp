@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/status.hpp"
+#include "kernels/check.hpp"
 
 namespace edgelane {
 namespace {
@@ -42,9 +43,11 @@ SegmentTable segments_of(const PlanarLayout& to, int source_pitch, int vectors, 
   return table;
 }
 
-// Stride 1 in place, if reading whole vectors stays within the last plane.
+// Stride 1 in place, if reading whole vectors stays within the last plane and every output pixel has a position of its own: where
+// both sides are padded by more than the window takes, an output row is longer than the input's pitch, which shares the padding
+// between two rows.
 bool plan_in_place(const Conv2dProblem& p, int lanes, StripGeometry& g) {
-  if (p.stride_h != 1 || p.stride_w != 1) return false;
+  if (p.stride_h != 1 || p.stride_w != 1 || p.output.width > p.input.pitch) return false;
   g.pitch = p.input.pitch;
   g.origin = p.input.origin;
   g.plane = p.input.plane;
@@ -62,48 +65,54 @@ bool plan_in_place(const Conv2dProblem& p, int lanes, StripGeometry& g) {
   return false;
 }
 
-void plan_phases(const Conv2dProblem& p, int lanes, StripGeometry& g) {
-  struct Tap {
-    int phase, row, column;
-  };
-  std::vector<Tap> taps;
-  int row_min = std::numeric_limits<int>::max(), row_max = std::numeric_limits<int>::min();
-  int column_min = row_min, column_max = row_max;
-  for (int ky = 0; ky < p.kernel_h; ++ky)
-    for (int kx = 0; kx < p.kernel_w; ++kx) {
-      const int y = ky * p.dilation_h - p.pad_top, x = kx * p.dilation_w - p.pad_left;
-      const int row = floor_div(y, p.stride_h), column = floor_div(x, p.stride_w);
-      const int phase_row = y - row * p.stride_h, phase_column = x - column * p.stride_w;
-      const int last_row = row + p.output.height - 1, last_column = column + p.output.width - 1;
-      auto phase = std::find_if(g.phases.begin(), g.phases.end(),
-                                [&](const Phase& f) { return f.row == phase_row && f.column == phase_column; });
-      if (phase == g.phases.end()) {
-        g.phases.push_back({phase_row, phase_column, row, last_row, column, last_column});
-        phase = g.phases.end() - 1;
-      }
-      phase->first_row = std::min(phase->first_row, row);
-      phase->last_row = std::max(phase->last_row, last_row);
-      phase->first_column = std::min(phase->first_column, column);
-      phase->last_column = std::max(phase->last_column, last_column);
-      taps.push_back({static_cast<int>(phase - g.phases.begin()), row, column});
-      row_min = std::min(row_min, row);
-      row_max = std::max(row_max, row);
-      column_min = std::min(column_min, column);
-      column_max = std::max(column_max, column);
-    }
+// The taps along one axis in coordinates of the stride: tap k of an output pixel at 0 is position tap[k] of phase phase[k].
+struct AxisTaps {
+  std::vector<int> phase, tap;
+  std::vector<int> phases, first, last;  // by phase, in the order of the taps: its number, and what all output pixels read of it
+  int lowest = 0, highest = 0;           // of tap
 
-  g.pitch = p.output.width + (column_max - column_min);
-  g.origin = -(static_cast<int64_t>(row_min) * g.pitch + column_min);
+  AxisTaps(int kernel, int dilation, int pad, int stride, int output) {
+    std::vector<int> index(static_cast<size_t>(stride), -1);
+    lowest = highest = floor_div(-pad, stride);
+    for (int k = 0; k < kernel; ++k) {
+      const int at = k * dilation - pad, position = floor_div(at, stride), number = at - position * stride;
+      int& own = index[static_cast<size_t>(number)];
+      if (own < 0) {
+        own = static_cast<int>(phases.size());
+        phases.push_back(number);
+        first.push_back(position);
+        last.push_back(0);
+      }
+      last[static_cast<size_t>(own)] = position + output - 1;  // taps ascend
+      highest = position;
+      phase.push_back(own);
+      tap.push_back(position);
+    }
+  }
+};
+
+void plan_phases(const Conv2dProblem& p, int lanes, StripGeometry& g) {
+  const AxisTaps rows(p.kernel_h, p.dilation_h, p.pad_top, p.stride_h, p.output.height);
+  const AxisTaps columns(p.kernel_w, p.dilation_w, p.pad_left, p.stride_w, p.output.width);
+  for (size_t r = 0; r < rows.phases.size(); ++r)
+    for (size_t c = 0; c < columns.phases.size(); ++c)
+      g.phases.push_back({rows.phases[r], columns.phases[c], rows.first[r], rows.last[r], columns.first[c], columns.last[c]});
+
+  g.pitch = p.output.width + (columns.highest - columns.lowest);
+  g.origin = -(static_cast<int64_t>(rows.lowest) * g.pitch + columns.lowest);
   g.positions = static_cast<int64_t>(p.output.height - 1) * g.pitch + p.output.width;
   g.vectors = static_cast<int>((g.positions + lanes - 1) / lanes);
-  const int64_t read =
-      static_cast<int64_t>(g.vectors) * lanes + static_cast<int64_t>(row_max - row_min) * g.pitch + (column_max - column_min);
+  const int64_t read = static_cast<int64_t>(g.vectors) * lanes + static_cast<int64_t>(rows.highest - rows.lowest) * g.pitch +
+                       (columns.highest - columns.lowest);
   g.phase_plane = ((read + kPlaneAlign - 1) / kPlaneAlign | 1) * kPlaneAlign;
   g.plane = g.phase_plane * static_cast<int64_t>(g.phases.size());
-  for (const Tap& t : taps) {
-    const int64_t offset = t.phase * g.phase_plane + static_cast<int64_t>(t.row) * g.pitch + t.column;
-    g.tap_offsets.push_back(static_cast<int32_t>(offset));
-  }
+  for (int ky = 0; ky < p.kernel_h; ++ky)
+    for (int kx = 0; kx < p.kernel_w; ++kx) {
+      const auto y = static_cast<size_t>(ky), x = static_cast<size_t>(kx);
+      const int64_t phase = static_cast<int64_t>(rows.phase[y]) * static_cast<int64_t>(columns.phases.size()) + columns.phase[x];
+      const int64_t offset = phase * g.phase_plane + static_cast<int64_t>(rows.tap[y]) * g.pitch + columns.tap[x];
+      g.tap_offsets.push_back(static_cast<int32_t>(offset));
+    }
 }
 
 }  // namespace
@@ -132,7 +141,12 @@ void check_conv2d(const Conv2dProblem& p) {
 StripGeometry plan_strip(const Conv2dProblem& p, bool int8, int lanes) {
   StripGeometry g;
   g.planes = p.input.groups(int8);
+  check_tables("conv2d", int64_t{p.kernel_h} * p.kernel_w * static_cast<int64_t>(sizeof(int32_t) + sizeof(Phase)));
   if (!plan_in_place(p, lanes, g)) plan_phases(p, lanes, g);
+  // A vector has a segment for each row that begins in it, and one more.
+  const int64_t segments = int64_t{g.vectors} + p.output.height;
+  check_tables("conv2d",
+               2 * (segments * static_cast<int64_t>(sizeof(Segment)) + g.vectors * static_cast<int64_t>(sizeof(int32_t))));
   require(g.batch_stride() < std::numeric_limits<int32_t>::max() && p.output.plane < std::numeric_limits<int32_t>::max(),
           "input " + shape(p.input) + " is too large: an image must have less than 2^31 elements");
   g.output = segments_of(p.output, g.pitch, g.vectors, lanes);

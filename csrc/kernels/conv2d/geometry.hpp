@@ -55,7 +55,7 @@ struct StripGeometry {
 // Throws Error(invalid_argument) where the border does not cover a tap or sizes disagree.
 void check_conv2d(const Conv2dProblem& problem);
 
-// For a problem that was checked; throws Error(invalid_argument) where an image is too large.
+// For a problem that was checked; throws Error(invalid_argument) where an image is too large, or its tables.
 // `int8`: elements are quads of channels; `lanes`: positions in a vector.
 StripGeometry plan_strip(const Conv2dProblem& problem, bool int8, int lanes);
 

@@ -38,8 +38,9 @@ inline ClampBounds clamp_bounds(const Activation& a) {
 //   v = float(acc + bias[oc]) * multiplier[oc]
 //   has_intermediate:  v = round(clamp(v, intermediate_lo, intermediate_hi)) * intermediate_scale
 //   has_residual:      v = v + float(stored residual - residual_zero) * residual_scale
-//   general:           v = activate(v), and for an int8 output v = v * inverse_output, NaN becoming 0
+//   general:           v = activate(v); float output: v as it is;  int8 output: v = v * inverse_output, NaN becoming 0
 //   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
+// A NaN, which scales that overflow can make of an accumulator of 0, is clamped to the lower bound.
 struct Requantize {
   bool has_intermediate = false, has_residual = false, float_output = false;
   bool general = false;  // the activation is not a clamp
@@ -56,7 +57,7 @@ struct Requantize {
 struct FoldedScales {
   Requantize requantize;
   std::vector<float> multiplier;  // [oc]
-  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well
+  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well, modulo 2^32
 };
 
 // weights are [oc][count / oc]; bias is empty or [oc].
@@ -105,19 +106,26 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   return f;
 }
 
+// The order of the comparisons is that of the vectors' max and min, for NaN and for zeros of either sign.
+inline float requantize_clamp(float v, float lo, float hi) {
+  v = v > lo ? v : lo;
+  return v < hi ? v : hi;
+}
+
 // The definition, for one element. `acc` has the folded bias in it; `residual` is as stored. An int8 result is as stored too.
 inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
   float v = static_cast<float>(acc) * multiplier;
   if (r.has_intermediate) {
-    v = std::nearbyintf(std::min(std::max(v, r.intermediate_lo), r.intermediate_hi)) * r.intermediate_scale;
+    v = std::nearbyintf(requantize_clamp(v, r.intermediate_lo, r.intermediate_hi)) * r.intermediate_scale;
   }
   if (r.has_residual) v = v + static_cast<float>(residual - r.residual_zero) * r.residual_scale;
   if (r.general) {
     v = activate(v, r.activation);
-    if (!r.float_output) v = v * r.inverse_output;
-    if (!r.float_output && std::isnan(v)) v = 0.0f;
+    if (r.float_output) return v;
+    v = v * r.inverse_output;
+    if (std::isnan(v)) v = 0.0f;
   }
-  return std::min(std::max(v, r.lo), r.hi);
+  return requantize_clamp(v, r.lo, r.hi);
 }
 inline uint8_t requantize_stored(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
   const float v = requantize_real(acc, multiplier, residual, r);

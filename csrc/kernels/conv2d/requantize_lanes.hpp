@@ -32,10 +32,9 @@ EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V
   if (r.has_residual) y = y + (stored - I::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
   if constexpr (General) {
     y = activate_out_of_line(y, r.activation);
-    if (!r.float_output) {
-      y = y * V::broadcast(r.inverse_output);
-      y = select(y == y, y, V::zero());
-    }
+    if (r.float_output) return y;
+    y = y * V::broadcast(r.inverse_output);
+    y = select(y == y, y, V::zero());
   }
   return min(max(y, V::broadcast(r.lo)), V::broadcast(r.hi));
 }

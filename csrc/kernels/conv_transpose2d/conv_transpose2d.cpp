@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "core/aligned_buffer.hpp"
@@ -28,7 +29,20 @@ class ConvTranspose {
     pack(weights, bias);
   }
 
-  size_t packed_bytes() const { return (weights_.size() + bias_.size()) * sizeof(float); }
+  // Weights, and the taps of every output row.
+  size_t packed_bytes() const {
+    return (weights_.size() + bias_.size()) * sizeof(float) + taps_.size() * sizeof(TransposeTap) +
+           first_tap_.size() * sizeof(int64_t);
+  }
+  // At most what the tables of taps take, and how many taps are looked at to make them.
+  static int64_t table_bytes(const ConvTranspose2dProblem& p) {
+    const int64_t phases = std::min(p.stride_w, p.output.width);
+    const int period = p.stride_h / std::gcd(p.stride_h, p.dilation_h);  // an output row meets every period-th row of taps
+    const int64_t row_taps = int64_t{(p.kernel_h + period - 1) / period} * p.kernel_w;
+    const int64_t row_bytes =
+        row_taps * static_cast<int64_t>(sizeof(TransposeTap)) + phases * static_cast<int64_t>(sizeof(int64_t));
+    return std::max(p.output.height * std::max<int64_t>(p.kernel_h, row_bytes), phases * p.kernel_w);
+  }
   int64_t macs() const {
     int64_t taps = 0;
     for (int y = 0; y < p_.output.height; ++y) {
@@ -228,6 +242,7 @@ std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose
   check(bias.empty() || bias.size() == static_cast<size_t>(out.channels), kStep,
         "expected " + std::to_string(out.channels) + " biases, found " + std::to_string(bias.size()));
   check(in.batch == out.batch, kStep, "batches differ");
+  check_tables(kStep, ConvTranspose::table_bytes(problem));
   const KernelEntry& entry = select_kernel("conv_transpose2d", "conv_transpose2d_f32", options);
   const int64_t nonzero = static_cast<int64_t>(weights.size()) - std::count(weights.begin(), weights.end(), 0.0f);
   const int64_t dense_macs = static_cast<int64_t>(expected) * in.batch * in.height * in.width;

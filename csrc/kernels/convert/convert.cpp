@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/access.hpp"
 #include "kernels/check.hpp"
 #include "kernels/convert/rows.hpp"
 #include "kernels/function_kernel.hpp"
@@ -102,11 +103,7 @@ std::unique_ptr<PreparedKernel> prepare_dequantize(const TensorDesc& input, cons
 std::unique_ptr<PreparedKernel> prepare_requantize(const TensorDesc& input, const TensorDesc& output,
                                                    const KernelOptions& options) {
   check_conversion("requantize", input, DType::int8, output, DType::int8);
-  std::vector<uint8_t> table(256);
-  for (int i = 0; i < 256; ++i) {
-    const float real = dequantize(static_cast<int8_t>(i - kActivationBias), input.quant);
-    table[i] = static_cast<uint8_t>(quantize(real, output.quant) + kActivationBias);
-  }
+  const std::vector<uint8_t> table = byte_table(input.quant, output.quant, [](float real) { return real; });
   return make_kernel(select_kernel("convert", "requantize_s8", options), 0, [input, output, table](const KernelArgs& args) {
     for_same_shape<uint8_t>(args, input, output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
       for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];

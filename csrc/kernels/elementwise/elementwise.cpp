@@ -68,11 +68,8 @@ std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const
                             [&](const float* x, float* y, int64_t n) { rows->unary(x, y, n, problem.activation); });
     });
   }
-  std::vector<uint8_t> table(256);
-  for (int i = 0; i < 256; ++i) {
-    const float real = dequantize(static_cast<int8_t>(i - kActivationBias), input.quant);
-    table[i] = static_cast<uint8_t>(quantize(activate(real, problem.activation), output.quant) + kActivationBias);
-  }
+  const std::vector<uint8_t> table =
+      byte_table(input.quant, output.quant, [&](float real) { return activate(real, problem.activation); });
   return make_kernel(select_kernel("elementwise", "unary_s8", options), 0, [problem, table](const KernelArgs& args) {
     for_same_shape<uint8_t>(args, problem.input, problem.output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
       for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
@@ -86,11 +83,12 @@ std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Spa
   check_channels("affine", problem.input, problem.output, shift.size());
   const KernelEntry& entry = select_kernel("elementwise", "affine_f32", options);
   const std::vector<float> s(scale.begin(), scale.end()), t(shift.begin(), shift.end());
-  return make_kernel(entry, 0, [problem, s, t, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+  const auto run = [problem, s, t, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
     for_channels(args, problem.input, problem.output, [&](const float* x, float* y, int64_t n, int channel, bool per_element) {
       rows->affine(x, &s[channel], &t[channel], per_element, y, n, problem.activation);
     });
-  });
+  };
+  return make_kernel(entry, 0, run, (s.size() + t.size()) * sizeof(float));
 }
 
 std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,
@@ -98,11 +96,12 @@ std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const Ten
   check_channels("prelu", input, output, slope.size());
   const KernelEntry& entry = select_kernel("elementwise", "prelu_f32", options);
   const std::vector<float> s(slope.begin(), slope.end());
-  return make_kernel(entry, 0, [input, output, s, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+  const auto run = [input, output, s, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
     for_channels(args, input, output, [&](const float* x, float* y, int64_t n, int channel, bool per_element) {
       rows->prelu(x, &s[channel], per_element, y, n);
     });
-  });
+  };
+  return make_kernel(entry, 0, run, s.size() * sizeof(float));
 }
 
 }  // namespace edgelane

@@ -6,15 +6,19 @@
 #include "core/status.hpp"
 #include "kernels/access.hpp"
 #include "kernels/border.hpp"
+#include "kernels/check.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/movement/quads.hpp"
 #include "kernels/split.hpp"
 
 namespace edgelane {
 
-GatherProblem GatherProblem::identity(const TensorDesc& input, const TensorDesc& output) {
+GatherProblem GatherProblem::identity(Span<const TensorDesc> inputs, const TensorDesc& output) {
+  int64_t entries = 0;
+  for (int a = 0; a < output.rank; ++a) entries += output.dims[a];
+  check_tables("data movement", entries * static_cast<int64_t>(inputs.size() * sizeof(int64_t)));
   GatherProblem p;
-  p.inputs = {input};
+  p.inputs.assign(inputs.begin(), inputs.end());
   p.output = output;
   for (int a = 0; a < output.rank; ++a) {
     p.index[a].resize(output.dims[a]);
@@ -28,12 +32,7 @@ namespace {
 // int8 of one scale and zero point to another, by stored byte; empty where they agree.
 std::vector<uint8_t> requantize_table(const TensorDesc& from, const TensorDesc& to) {
   if (!from.int8() || (from.quant.scale == to.quant.scale && from.quant.zero_point == to.quant.zero_point)) return {};
-  std::vector<uint8_t> table(256);
-  for (int i = 0; i < 256; ++i) {
-    const float real = dequantize(static_cast<int8_t>(i - kActivationBias), from.quant);
-    table[i] = static_cast<uint8_t>(quantize(real, to.quant) + kActivationBias);
-  }
-  return table;
+  return byte_table(from.quant, to.quant, [](float real) { return real; });
 }
 
 uint64_t fill_bits(const TensorDesc& t, float value) {
@@ -86,6 +85,12 @@ class PlanarGather {
     for (const TensorDesc& t : inputs_) strip_ = strip_ && t.layout.pitch == output_.layout.pitch && t.dims[3] == output_.dims[3];
     fill_ = static_cast<uint32_t>(fill_bits(output_, p.fill));
     if (output_.int8()) fill_ *= 0x01010101u;
+  }
+
+  // With a table of 256 bytes for each input, as if all were requantised.
+  size_t table_bytes() const {
+    return (batch_.size() + rows_.size() + columns_.size()) * sizeof(int) + channels_.size() * sizeof(Channel) +
+           inputs_.size() * (sizeof(TensorDesc) + sizeof(tables_[0]) + 256);
   }
 
   void operator()(const KernelArgs& args) const noexcept {
@@ -238,6 +243,12 @@ class TableGather {
     }
   }
 
+  size_t table_bytes() const {
+    size_t entries = 0;
+    for (int a = 0; a < rank_; ++a) entries += static_cast<size_t>(dims_[a]);
+    return inputs_.size() * (sizeof(Input) + entries * sizeof(int64_t) + 256) + source_.size() * sizeof(int);
+  }
+
   void operator()(const KernelArgs& args) const noexcept {
     const int last = dims_[rank_ - 1];
     const int64_t rows = output_.elements() / last;
@@ -310,6 +321,12 @@ class TableGather {
   std::vector<Input> inputs_;
 };
 
+template <class Gather>
+std::unique_ptr<PreparedKernel> make_gather(const KernelEntry& entry, Gather gather) {
+  const size_t bytes = gather.table_bytes();
+  return make_kernel(entry, 0, std::move(gather), bytes);
+}
+
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const KernelEntry& entry) {
@@ -320,14 +337,14 @@ std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const Kern
                                                     " output of rank " + std::to_string(problem.output.rank));
     }
   }
-  if (PlanarGather::serves(problem)) return make_kernel(entry, 0, PlanarGather(problem, entry.isa));
+  if (PlanarGather::serves(problem)) return make_gather(entry, PlanarGather(problem, entry.isa));
   switch (dtype_bytes(problem.output.dtype)) {
     case 1:
-      return make_kernel(entry, 0, TableGather<uint8_t>(problem));
+      return make_gather(entry, TableGather<uint8_t>(problem));
     case 4:
-      return make_kernel(entry, 0, TableGather<uint32_t>(problem));
+      return make_gather(entry, TableGather<uint32_t>(problem));
     default:
-      return make_kernel(entry, 0, TableGather<uint64_t>(problem));
+      return make_gather(entry, TableGather<uint64_t>(problem));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/span.hpp"
 #include "formats/tensor.hpp"
 #include "kernels/registry.hpp"
 
@@ -20,8 +21,9 @@ struct GatherProblem {
   std::vector<int> source;  // for each index along source_axis: which input; empty: always input 0
   float fill = 0.0f;
 
-  // One input; every index is its own source.
-  static GatherProblem identity(const TensorDesc& input, const TensorDesc& output);
+  // Every index is its own source, for all axes. Throws Error(invalid_argument) where the tables would take more than
+  // kMaxTableBytes.
+  static GatherProblem identity(Span<const TensorDesc> inputs, const TensorDesc& output);
 };
 
 std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const KernelEntry& entry);

@@ -30,8 +30,7 @@ std::unique_ptr<PreparedKernel> prepare_concat(Span<const TensorDesc> inputs, co
   constexpr const char* kStep = "concat";
   check(!inputs.empty() && axis >= 0 && axis < output.rank, kStep,
         "no inputs, or axis " + std::to_string(axis) + " out of range");
-  GatherProblem p = GatherProblem::identity(inputs[0], output);
-  p.inputs.assign(inputs.begin(), inputs.end());
+  GatherProblem p = GatherProblem::identity(inputs, output);
   p.source_axis = axis;
   p.index[axis].clear();
   for (size_t k = 0; k < inputs.size(); ++k) {
@@ -57,7 +56,7 @@ std::unique_ptr<PreparedKernel> prepare_slice(const TensorDesc& input, const Ten
   check_moved(kStep, input, output);
   check_count(kStep, "starts", starts.size(), input.rank);
   check_count(kStep, "steps", steps.size(), input.rank);
-  GatherProblem p = GatherProblem::identity(input, output);
+  GatherProblem p = GatherProblem::identity({&input, 1}, output);
   for (int a = 0; a < output.rank; ++a) {
     const int64_t last = starts[a] + static_cast<int64_t>(output.dims[a] - 1) * steps[a];
     check(starts[a] >= 0 && steps[a] >= 1 && last < input.dims[a], kStep,
@@ -72,7 +71,7 @@ std::unique_ptr<PreparedKernel> prepare_transpose(const TensorDesc& input, const
   constexpr const char* kStep = "transpose";
   check_moved(kStep, input, output);
   check_count(kStep, "axes", perm.size(), input.rank);
-  GatherProblem p = GatherProblem::identity(input, output);
+  GatherProblem p = GatherProblem::identity({&input, 1}, output);
   bool seen[kMaxRank] = {};
   for (int a = 0; a < output.rank; ++a) {
     const bool valid = perm[a] >= 0 && perm[a] < input.rank && !seen[perm[a]] && input.dims[perm[a]] == output.dims[a];
@@ -90,7 +89,7 @@ std::unique_ptr<PreparedKernel> prepare_channel_shuffle(const TensorDesc& input,
   check_same_shape(kStep, input, output);
   check(input.planar() && groups >= 1 && input.dims[1] % groups == 0, kStep,
         std::to_string(groups) + " groups do not divide the channels of " + shape_text(input));
-  GatherProblem p = GatherProblem::identity(input, output);
+  GatherProblem p = GatherProblem::identity({&input, 1}, output);
   const int per_group = input.dims[1] / groups;
   for (int c = 0; c < input.dims[1]; ++c) p.index[1][c] = c % groups * per_group + c / groups;
   return prepare_gather(std::move(p), select_kernel("movement", "channel_shuffle_any", options));
@@ -101,7 +100,7 @@ std::unique_ptr<PreparedKernel> prepare_pad(const TensorDesc& input, const Tenso
   constexpr const char* kStep = "pad";
   check_moved(kStep, input, output);
   check_count(kStep, "counts", before.size(), input.rank);
-  GatherProblem p = GatherProblem::identity(input, output);
+  GatherProblem p = GatherProblem::identity({&input, 1}, output);
   p.fill = value;
   for (int a = 0; a < output.rank; ++a) {
     check(before[a] >= 0 && before[a] + input.dims[a] <= output.dims[a], kStep,

@@ -20,10 +20,8 @@ struct Covered {
 };
 
 Covered covered(int start, int kernel, int dilation, int size) {
-  Covered c;
-  while (c.first < kernel && start + c.first * dilation < 0) ++c.first;
-  while (c.first + c.count < kernel && start + (c.first + c.count) * dilation < size) ++c.count;
-  return c;
+  const auto taps_before = [&](int at) { return at <= start ? 0 : std::min(kernel, (at - start + dilation - 1) / dilation); };
+  return {taps_before(0), taps_before(size) - taps_before(0)};
 }
 
 // How many elements of a window count: those in the image, or those in the padded image too.
@@ -34,23 +32,22 @@ int counted(int start, int kernel, int size, int pad_after, bool include_pad) {
 class WindowPool {
  public:
   WindowPool(const PoolProblem& p, const PoolRows& rows) : p_(p), rows_(rows) {
+    const auto count = [&](int start, int kernel, int size, int pad_after) {
+      return static_cast<float>(counted(start, kernel, size, pad_after, p.count_include_pad));
+    };
     for (int y = 0; y < p.output.dims[2]; ++y) {
       const int top = y * p.stride_h - p.pad_top;
       covered_.push_back(covered(top, p.kernel_h, p.kind == Kind::max ? p.dilation_h : 1, p.input.dims[2]));
-      if (p.kind == Kind::max) continue;
-      // One list of counts for each number of counted rows; row y uses list counts_of_row_[y].
-      const int high = counted(top, p.kernel_h, p.input.dims[2], p.pad_bottom, p.count_include_pad);
-      size_t list = 0;
-      while (list < heights_.size() && heights_[list] != high) ++list;
-      counts_of_row_.push_back(static_cast<int>(list));
-      if (list < heights_.size()) continue;
-      heights_.push_back(high);
-      counts_.emplace_back();
-      for (int x = 0; x < p.output.dims[3]; ++x) {
-        const int wide = counted(x * p.stride_w - p.pad_left, p.kernel_w, p.input.dims[3], p.pad_right, p.count_include_pad);
-        counts_.back().push_back(static_cast<float>(high * wide));
-      }
+      if (p.kind != Kind::max) rows_counted_.push_back(count(top, p.kernel_h, p.input.dims[2], p.pad_bottom));
     }
+    if (p.kind == Kind::max) return;
+    for (int x = 0; x < p.output.dims[3]; ++x) {
+      columns_counted_.push_back(count(x * p.stride_w - p.pad_left, p.kernel_w, p.input.dims[3], p.pad_right));
+    }
+  }
+
+  size_t table_bytes() const {
+    return covered_.size() * sizeof(Covered) + (rows_counted_.size() + columns_counted_.size()) * sizeof(float);
   }
 
   void operator()(const KernelArgs& args) const noexcept {
@@ -88,7 +85,7 @@ class WindowPool {
       p_.input.int8() ? rows_.max_s8(row, to) : rows_.max_f32(row, reinterpret_cast<float*>(to));
       return;
     }
-    const float* counts = counts_[counts_of_row_[y]].data();
+    const PoolCounts counts = {columns_counted_.data(), rows_counted_[y]};
     if (p_.input.int8()) {
       const QuantParams a = p_.input.quant, b = p_.output.quant;
       rows_.average_s8(row, counts, a.scale, a.zero_point, b.scale, b.zero_point, reinterpret_cast<uint8_t*>(to));
@@ -99,9 +96,8 @@ class WindowPool {
 
   PoolProblem p_;
   const PoolRows& rows_;
-  std::vector<Covered> covered_;  // by output row
-  std::vector<int> counts_of_row_, heights_;
-  std::vector<std::vector<float>> counts_;  // elements of each window of a row
+  std::vector<Covered> covered_;                       // by output row
+  std::vector<float> rows_counted_, columns_counted_;  // by output row and column; averages only
 };
 
 // Gaps hold 0 or the zero point, so that the sum of a map is the sum of its strip.
@@ -147,6 +143,10 @@ void check_pool(const PoolProblem& p, const char* step) {
   const int64_t reach = static_cast<int64_t>(p.kernel_w - 1) * (p.kind == Kind::max ? p.dilation_w : 1) + 1;
   check(reach <= kPoolLine && p.stride_w <= kPoolLine, step,
         "windows wider than " + std::to_string(kPoolLine) + " pixels are not supported, found " + std::to_string(reach));
+  const int64_t summed = std::min<int64_t>(p.kernel_h, p.input.dims[2]) * std::min(p.kernel_w, p.input.dims[3]);
+  check(
+      p.kind != Kind::average || !p.input.int8() || summed <= kPoolMaxSummed, step,
+      "int8 sums of more than " + std::to_string(kPoolMaxSummed) + " pixels are not supported, found " + std::to_string(summed));
   check(p.kind != Kind::max || !p.input.int8() || same_quant(p.input, p.output), step,
         "int8 maximum needs one scale on both sides");
 }
@@ -163,7 +163,9 @@ std::unique_ptr<PreparedKernel> prepare_pool(const PoolProblem& problem, const K
   if (problem.kind == Kind::global_average) {
     return make_kernel(entry, 0, [problem, rows](const KernelArgs& args) { run_global(problem, *rows, args); });
   }
-  return make_kernel(entry, 0, WindowPool(problem, *rows));
+  WindowPool pool(problem, *rows);
+  const size_t table_bytes = pool.table_bytes();
+  return make_kernel(entry, 0, std::move(pool), table_bytes);
 }
 
 }  // namespace edgelane

@@ -127,16 +127,17 @@ void max_s8(const PoolRow& row, uint32_t* y) {
 }
 
 template <class V>
-void average_f32(const PoolRow& row, const float* counts, float* y) {
+void average_f32(const PoolRow& row, PoolCounts counts, float* y) {
   pool_row<V, SumF32>(row, y, [&](int x0, int outputs) {
     for_vectors<V>(outputs, [&](int64_t i, int lanes) {
-      store(load<V>(y + x0 + i, lanes) / load<V>(counts + x0 + i, lanes), y + x0 + i, lanes);
+      const V count = load<V>(counts.columns + x0 + i, lanes) * V::broadcast(counts.rows);
+      store(load<V>(y + x0 + i, lanes) / count, y + x0 + i, lanes);
     });
   });
 }
 
 template <class V>
-void average_s8(const PoolRow& row, const float* counts, float in_scale, int32_t in_zero_point, float out_scale,
+void average_s8(const PoolRow& row, PoolCounts counts, float in_scale, int32_t in_zero_point, float out_scale,
                 int32_t out_zero_point, uint8_t* y) {
   constexpr int kTile = 64;
   alignas(64) int32_t sums[kTile * 4];
@@ -157,7 +158,7 @@ void average_s8(const PoolRow& row, const float* counts, float in_scale, int32_t
       const int bias = (in_zero_point + 128) * (end > begin ? end - begin : 0) * row.rows;
       for (int k = 0; k < 4; ++k) {
         sums[x * 4 + k] = s[k] - bias;
-        divisors[x * 4 + k] = counts[x0 + x];
+        divisors[x * 4 + k] = counts.columns[x0 + x] * counts.rows;
       }
     }
     for (int i = 0; i < outputs * 4; i += V::width) {

@@ -37,6 +37,7 @@ class BlendResize {
 
   // One line for each plane, because the number of threads is not known yet.
   size_t line_bytes() const { return align_up(static_cast<size_t>(input_.width) * sizeof(float)); }
+  size_t table_bytes() const { return row_taps_.size() * sizeof(ResizeTaps) + index_.size() * (sizeof(int32_t) + sizeof(float)); }
   size_t workspace_bytes() const { return line_bytes() * output_.batch * output_.channels; }
 
   void operator()(const KernelArgs& args) const noexcept {
@@ -78,7 +79,7 @@ std::unique_ptr<PreparedKernel> prepare_resize(const ResizeProblem& problem, con
   check(problem.scale_h > 0.0f && problem.scale_w > 0.0f, kStep, "scales must be positive");
   const KernelEntry& entry = select_kernel("resize", input.int8() ? "resize_s8" : "resize_f32", options);
   if (problem.mode == ResizeProblem::Mode::nearest) {
-    GatherProblem gather = GatherProblem::identity(input, output);
+    GatherProblem gather = GatherProblem::identity({&input, 1}, output);
     for (int y = 0; y < output.dims[2]; ++y) {
       gather.index[2][y] = resize_taps(problem, y, problem.scale_h, input.dims[2], output.dims[2]).index[0];
     }
@@ -89,8 +90,8 @@ std::unique_ptr<PreparedKernel> prepare_resize(const ResizeProblem& problem, con
   }
   check(!input.int8(), kStep, "int8 supports mode nearest only");
   BlendResize blend(problem, *EDGELANE_FOR_ISA(entry.isa, resize_rows));
-  const size_t workspace_bytes = blend.workspace_bytes();
-  return make_kernel(entry, workspace_bytes, std::move(blend));
+  const size_t workspace_bytes = blend.workspace_bytes(), table_bytes = blend.table_bytes();
+  return make_kernel(entry, workspace_bytes, std::move(blend), table_bytes);
 }
 
 }  // namespace edgelane

@@ -15,7 +15,7 @@
 
 #include <cstdint>
 
-#define EDGELANE_INLINE inline __attribute__((always_inline))
+#include "kernels/simd/inline.hpp"
 
 namespace edgelane {
 namespace {

@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <cstring>
 
-#define EDGELANE_INLINE inline __attribute__((always_inline))
+#include "kernels/simd/inline.hpp"
 
 namespace edgelane {
 namespace {

@@ -1,10 +1,12 @@
 #include "core/thread_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <numeric>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -67,10 +69,13 @@ TEST_P(ThreadPoolTest, ATaskMayRunTasksOfItsOwn) {
 }
 
 TEST_P(ThreadPoolTest, ATaskMayUseAnotherPool) {
-  ThreadPool outer_pool(GetParam()), inner_pool(1);
+  ThreadPool outer_pool(GetParam());
+  std::vector<std::unique_ptr<ThreadPool>> inner_pools;
+  for (int i = 0; i < GetParam(); ++i) inner_pools.push_back(std::make_unique<ThreadPool>(2));
   std::atomic<int> sum{0};
-  outer_pool.parallel_for(1, [&](int, int) { inner_pool.parallel_for(10, [&](int task, int) { sum += task; }); });
-  EXPECT_EQ(sum.load(), 45);
+  outer_pool.parallel_for(40,
+                          [&](int, int worker) { inner_pools[worker]->parallel_for(10, [&](int task, int) { sum += task; }); });
+  EXPECT_EQ(sum.load(), 40 * 45);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, ::testing::Values(1, 2, 3, 8));
@@ -88,6 +93,34 @@ TEST(ThreadPoolTest, WorkIsSharedBetweenThreads) {
 
 TEST(ThreadPoolTest, StartsAndStopsWithoutWork) {
   for (int i = 0; i < 50; ++i) ThreadPool pool(4);
+}
+
+// A child of fork() inherits the pool and none of its workers, as a data loader's processes do: it must neither wait for them
+// nor end in them. The workers sleep, spin or work when it happens.
+TEST(ThreadPoolTest, WorksInAChildOfFork) {
+  for (const int idle_ms : {0, 20}) {
+    auto pool = std::make_unique<ThreadPool>(4);
+    std::atomic<int> sum{0};
+    pool->parallel_for(100, [&](int task, int) { sum += task; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(idle_ms));
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      ::alarm(20);  // a child that hangs ends by a signal
+      sum = 0;
+      pool->parallel_for(100, [&](int task, int) { sum += task; });
+      pool.reset();
+      ThreadPool own(4);
+      own.parallel_for(100, [&](int task, int) { sum += task; });
+      ::_exit(sum.load() == 2 * 4950 ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status << " after " << idle_ms << " ms";
+    sum = 0;
+    pool->parallel_for(100, [&](int task, int) { sum += task; });
+    EXPECT_EQ(sum.load(), 4950) << "the parent goes on";
+  }
 }
 
 TEST(ThreadPoolTest, RefusesThreadCountsThatMakeNoSense) {

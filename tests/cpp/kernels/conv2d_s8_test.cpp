@@ -155,6 +155,66 @@ TEST_P(Conv2dS8, AccumulatesExtremesExactly) {
     }
 }
 
+// Stored values are 128 larger than the real ones, so that their sum can leave int32 where the real one does not.
+TEST_P(Conv2dS8, SumsThatLeaveInt32OnTheWayAreExact) {
+  const Conv2dCase c = {"long", 1, 67000, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, {}, {}, {}, "dense", false};
+  const Conv2dProblem p = conv2d_problem(c);
+  Tensors t(c, p, {0, 0, 0, false, true});
+  std::fill(t.weights.begin(), t.weights.end(), int8_t{127});
+  std::memset(t.x.data(), 255, t.x.size());
+  std::fill(t.weight_scales.begin(), t.weight_scales.end(), 1.0f);
+  t.params.input = {1.0f, 0};
+  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
+  const size_t elements = p.output.bytes(false) / sizeof(float);
+  const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, elements, 1);
+  std::vector<float> reference(elements);
+  reference_conv2d_s8(p, t.params, t.weights, {}, t.x.data(), nullptr, reference.data());
+  for (int oc = 0; oc < c.oc; ++oc) {
+    const auto at = static_cast<size_t>(oc * p.output.plane + p.output.index(0, 0));
+    EXPECT_EQ(y[at], 67000.0f * 127 * 127) << "channel " << oc;
+    EXPECT_EQ(reference[at], 67000.0f * 127 * 127) << "channel " << oc;
+  }
+}
+
+TEST_P(Conv2dS8, NanOfAnActivationIsAResult) {
+  for (bool float_output : {true, false}) {
+    const Conv2dCase c = {"roots", 1, 4, 1, 2, 4, 1, 1, 1, 1, 1, 1, 1, {}, {}, {}, "dense", false};
+    Conv2dProblem p = conv2d_problem(c);
+    p.activation = {ActivationKind::sqrt, 0, 0};
+    Tensors t(c, p, {0, 12, 0, false, float_output});
+    std::fill(t.weights.begin(), t.weights.end(), int8_t{-1});
+    std::memset(t.x.data(), 1 + kActivationBias, t.x.size());  // the root of -4 steps
+    const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
+    const auto at = static_cast<size_t>(p.output.index(0, 1));
+    if (float_output) {
+      const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
+      EXPECT_TRUE(std::isnan(y[at])) << y[at];
+    } else {
+      const std::vector<uint8_t> y = run_conv2d<uint8_t>(*kernel, t.x.data(), nullptr, p.output.bytes(true), 1);
+      EXPECT_EQ(y[at * kChannelGroup], 12 + kActivationBias);
+    }
+  }
+}
+
+// Scales of a hostile file: the folded factors are infinite or 0, and an accumulator of 0 makes a NaN of them.
+TEST_P(Conv2dS8, ScalesThatOverflowGiveTheSameEverywhere) {
+  for (float scale : {1e30f, 1e-30f}) {
+    for (bool intermediate : {false, true}) {
+      const Conv2dCase c = {"overflow", 1, 4, 3, 5, 6, 1, 1, 1, 1, 1, 1, 1, {}, {}, {}, "zero", true};
+      const Conv2dProblem p = conv2d_problem(c);
+      Tensors t(c, p, {0, 7, 0, intermediate, false});
+      t.weights[0] = 1;
+      std::fill(t.weight_scales.begin(), t.weight_scales.end(), scale);
+      t.params.input.scale = t.params.residual.scale = scale;
+      t.params.output.scale = t.params.intermediate.scale = 1.0f / scale;
+      const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, {}, forced(GetParam()));
+      std::vector<uint8_t> expected(p.output.bytes(true));
+      reference_conv2d_s8(p, t.params, t.weights, {}, t.x.data(), t.residual.data(), expected.data());
+      EXPECT_EQ(run_conv2d<uint8_t>(*kernel, t.x.data(), t.residual.data(), expected.size(), 1), expected) << scale;
+    }
+  }
+}
+
 std::vector<KernelLine> lines() {
   std::vector<KernelLine> found;
   for (const KernelLine& line : kLines)

@@ -72,6 +72,18 @@ TEST(ConvTranspose2d, ReportsItsWork) {
   EXPECT_DOUBLE_EQ(kernel->info().density, 191.0 / 192.0);
 }
 
+// A file of 32 KB whose taps would fill half a gigabyte.
+TEST(ConvTranspose2d, TapsAreCountedAndLimited) {
+  const Case c = {"tall", 1, 1, 1, 1, 4096, 1, 8192, 1, 1, 1, {0, 0, 0, 0}, 1, 1, 0, ActivationKind::none, false};
+  const std::vector<float> weights(8192);
+  EXPECT_THROW(prepare_conv_transpose2d_f32(problem(c), weights, {}, {}), Error);
+  Case small = c;
+  small.height = 100, small.kernel_h = 50;
+  const auto kernel = prepare_conv_transpose2d_f32(problem(small), Span<const float>(weights).subspan(0, 50), {}, {});
+  EXPECT_GE(kernel->packed_bytes(), 100u * 50 * sizeof(int64_t));
+  EXPECT_EQ(kernel->info().macs, 4 * 100 * 50);  // one channel in a tile of four
+}
+
 TEST(ConvTranspose2d, RefusesWhatDoesNotFit) {
   const ConvTranspose2dProblem p = problem(kCases[1]);
   const std::vector<float> few(3), right(7 * 5 * 16);

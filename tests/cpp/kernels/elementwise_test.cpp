@@ -70,6 +70,14 @@ TEST(Elementwise, AffineAndPrelu) {
   }
 }
 
+// Steps that share a constant have copies of it, which count like packed weights.
+TEST(Elementwise, CopiesOfConstantsAreCounted) {
+  const TensorDesc t = f32({1, 1000, 1, 1});
+  const std::vector<float> values(1000);
+  EXPECT_EQ(prepare_affine({t, t, {}}, values, values, {})->packed_bytes(), 2 * 4000u);
+  EXPECT_EQ(prepare_prelu(t, t, values, {})->packed_bytes(), 4000u);
+}
+
 struct Broadcast {
   const char* what;
   std::vector<int> a, b, y;

@@ -200,6 +200,17 @@ TEST(Movement, Pad) {
   }
 }
 
+// The tables of a step grow with its dimensions: what they take is told, and too much of it is refused before it is taken.
+TEST(Movement, TablesAreCountedAndLimited) {
+  const std::vector<int> start = {1}, step = {2};
+  EXPECT_GE(prepare_slice(f32({2001}), f32({1000}), start, step, {})->packed_bytes(), 8 * 1000u);
+  EXPECT_GE(prepare_channel_shuffle(f32({1, 3000, 2, 2}), f32({1, 3000, 2, 2}), 3, {})->packed_bytes(), 4 * 3000u);
+  const int large = 1 << 26;
+  EXPECT_THROW(prepare_slice(f32({large}), f32({large - 1}), start, std::vector<int>{1}, {}), Error);
+  const std::vector<TensorDesc> parts(255, tensor(DType::boolean, {1 << 16}));
+  EXPECT_THROW(prepare_concat(parts, tensor(DType::boolean, {255 << 16}), 0, {}), Error);
+}
+
 TEST(Movement, RefusesWhatDoesNotFit) {
   const KernelOptions o;
   const std::vector<int> zeros = {0, 0}, ones = {1, 1}, twice = {0, 0}, swap = {1, 0};

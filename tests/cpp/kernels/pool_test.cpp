@@ -34,6 +34,7 @@ constexpr Window kWindows[] = {
     {"flat window", 1, 2, 9, 40, 1, 7, 1, 1, {0, 3, 0, 3}, 1, 1, false},
     {"stride beyond the window", 1, 3, 11, 29, 1, 1, 4, 2, {0, 0, 0, 0}, 1, 1, false},
     {"work for two threads", 1, 37, 33, 41, 3, 3, 1, 1, {1, 1, 1, 1}, 1, 1, false},
+    {"tall window", 1, 2, 40, 9, 31, 3, 1, 2, {15, 1, 15, 1}, 1, 1, false},
     {"one tile of the line is not enough", 1, 1, 2, 9000, 2, 3, 1, 2, {0, 1, 0, 1}, 1, 1, false},
 };
 
@@ -76,6 +77,14 @@ TEST(Pool, MaxFloatOfInfinitiesAndNan) {
   set_element(&x, 40, std::numeric_limits<float>::quiet_NaN());
   for (int i = 60; i < 120; ++i) set_element(&x, i, -std::numeric_limits<float>::infinity());
   check_pool(p, x, "max_pool_f32", {}, "special values");
+}
+
+TEST(Pool, MaxOfWindowsWithoutAnyPixel) {  // whose taps lie on both sides of the image
+  const Window w = {"no pixel", 1, 3, 3, 3, 2, 2, 1, 1, {4, 4, 4, 4}, 4, 4, false};
+  const PoolProblem f = problem(w, Kind::max, false, {}, {1, 1, 1, 1}, {}, {});
+  check_pool(f, random_data(f.input, 10), "max_pool_f32", {}, w.what);
+  const PoolProblem q = problem(w, Kind::max, true, {}, {1, 1, 1, 1}, {0.1f, -7}, {0.1f, -7});
+  check_pool(q, random_data(q.input, 11), "max_pool_s8", {}, w.what);
 }
 
 TEST(Pool, MaxInt8) {
@@ -132,11 +141,23 @@ TEST(Pool, GlobalAverage) {
   }
 }
 
+// Every output row counts another number of rows; the counts of a window are kept by row and by column, not for each window.
+TEST(Pool, CountsTakeLittleMemory) {
+  const Window w = {"tall", 1, 1, 2000, 1500, 1001, 1, 1, 1, {500, 0, 500, 0}, 1, 1, false};
+  const PoolProblem p = problem(w, Kind::average, false, {}, {}, {}, {});
+  const size_t bytes = prepare_pool(p, {Isa::scalar, ""})->packed_bytes();
+  EXPECT_GE(bytes, (2000 + 1500) * sizeof(float));
+  EXPECT_LE(bytes, (2000 + 1500) * 16u);
+}
+
 TEST(Pool, RefusesWhatItCannotDo) {
   PoolProblem p = problem(kWindows[1], Kind::max, false, {}, {}, {}, {});
   p.kernel_w = 5000;
   EXPECT_THROW(prepare_pool(p, {Isa::scalar, ""}), Error);
   p = problem(kWindows[1], Kind::max, true, {}, {}, {0.1f, 0}, {0.2f, 0});
+  EXPECT_THROW(prepare_pool(p, {Isa::scalar, ""}), Error);
+  const Window huge = {"sums past int32", 1, 1, 3000, 3000, 3000, 3000, 1, 1, {0, 0, 0, 0}, 1, 1, false};
+  p = problem(huge, Kind::average, true, {}, {}, {0.1f, 0}, {0.1f, 0});
   EXPECT_THROW(prepare_pool(p, {Isa::scalar, ""}), Error);
   p = problem(kWindows[1], Kind::max, false, {}, {}, {}, {});
   EXPECT_THROW(prepare_pool(p, {Isa::scalar, "max_pool_s8_4_scalar"}), Error);

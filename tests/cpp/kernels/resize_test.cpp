@@ -77,6 +77,11 @@ TEST(Resize, KnownValues) {  // computed by hand from the definition
   EXPECT_EQ(row(), (std::vector<float>{0.0f, 4.0f, 4.0f, 4.0f}));
 }
 
+TEST(Resize, TablesAreCounted) {
+  const TensorDesc in = f32({1, 1, 100, 100}), out = f32({1, 1, 400, 300});
+  EXPECT_GE(prepare_resize(problem({100, 100, 400, 300}, Mode::linear, {}, {}, in, out), {})->packed_bytes(), 700 * 16u);
+}
+
 TEST(Resize, RefusesWhatItCannotDo) {
   const KernelOptions o;
   const TensorDesc in = s8({1, 1, 2, 2}, {}), out = s8({1, 1, 4, 4}, {});

@@ -147,6 +147,18 @@ TEST_F(CApi, EveryMistakeHasItsCodeAndMessage) {
   edgelane_free(nullptr);
 }
 
+TEST_F(CApi, MessagesStayOnOneLineWhateverTheFileSays) {
+  testing::LaneWriter w;
+  w.step("copy", Op::reshape, {w.input("two\nlines", DType::float32, {1})}, w.output("y", DType::float32, {1}));
+  const AlignedBuffer<uint8_t> file = w.file();
+  edgelane_session* s = nullptr;
+  ASSERT_EQ(edgelane_load_memory(file.data(), file.size(), nullptr, &s), EDGELANE_OK) << edgelane_last_error();
+  const void* inputs[] = {nullptr};
+  EXPECT_EQ(edgelane_run(s, inputs, 1, outputs_.data(), 1), EDGELANE_INVALID_ARGUMENT);
+  EXPECT_STREQ(edgelane_last_error(), "expected an array for input \"two?lines\", found NULL");
+  edgelane_free(s);
+}
+
 TEST_F(CApi, TheLastErrorBelongsToItsThread) {
   edgelane_session* s = nullptr;
   EXPECT_EQ(edgelane_load("/nonexistent.lane", nullptr, &s), EDGELANE_NOT_FOUND);

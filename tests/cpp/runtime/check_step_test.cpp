@@ -106,6 +106,9 @@ TEST(CheckStep, Conv2d) {
                   {"weight dtype", [](Network& n) { n.constants[0].dtype = s8; }, "expected float32, found \"c1\" int8"},
                   {"window over the image", [](Network& n) { n.attributes.push_back(ints(K::dilations, {65535, 1})); },
                    "expected a window of at most"},
+                  {"window too long",
+                   [](Network& n) { n = {Op::conv2d, {{1, 1, 65536, 1}}, {{1, 1, 1, 1}}, {}, {{{1, 1, 65536, 1}}}}; },
+                   "expected a window of at most 65535 pixels a side"},
                   {"residual shape", [](Network& n) { n.residual = true; }, "expected equal shapes"},
                   {"int8 output", [](Network& n) { n.y.dtype = s8, n.y.scale = 1; }, "expected float32"},
                   {"intermediate scale", [](Network& n) { n.attributes.push_back(floats(K::intermediate_scale, {1})); },
@@ -171,6 +174,9 @@ TEST(CheckStep, ConvTranspose2d) {
                   {"groups", [](Network& n) { n.attributes[2] = ints(K::groups, {3}); }, "that 3 groups divide"},
                   {"groups that overflow", [](Network& n) { n.attributes[2] = ints(K::groups, {2147483647}); }, "groups divide"},
                   {"bias", [](Network& n) { n.constants[1].dims = {4}; }, "expected shape [6]"},
+                  {"window too long",
+                   [](Network& n) { n = {Op::conv_transpose2d, {{1, 1, 1, 1}}, {{1, 1, 65536, 1}}, {}, {{{1, 1, 65536, 1}}}}; },
+                   "expected a window of at most 65535 pixels a side"},
                   {"int8", [](Network& n) { n.x.dtype = s8, n.x.scale = 1; }, "expected float32"},
               });
 }

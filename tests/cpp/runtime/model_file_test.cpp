@@ -333,6 +333,7 @@ TEST(ModelFile, Steps) {
        "expected a scale above 0"},
       {"step name is not UTF-8", [](LaneWriter& w) { w.strings[step(w, "conv").name_offset] = '\xC0'; },
        "expected the name to be UTF-8"},
+      {"metadata with NUL", [](LaneWriter& w) { w.metadata = std::string("{}\0{}", 5); }, "expected the metadata to be UTF-8"},
       {"metadata is not UTF-8", [](LaneWriter& w) { w.metadata = "\xED\xA0\x80"; }, "expected the metadata to be UTF-8"},
   });
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <thread>
 
@@ -323,6 +324,17 @@ TEST(Session, GoldenFrame) {
   EXPECT_TRUE(std::isinf(load(nan)->check_golden().value()));
 }
 
+// A sound file that a kernel cannot serve is neither damaged nor the caller's mistake, and the message names the step.
+TEST(Session, LimitsOfKernelsAreUnsupported) {
+  try {
+    load(one_step(Op::max_pool2d, {1, 1, 1, 5000}, {1, 1, 1, 1}, {ints(K::kernel_shape, {1, 5000})}));
+    FAIL() << "the file was loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), StatusCode::unsupported);
+    EXPECT_NE(std::string(error.what()).find("test.lane: step \"step\" (max_pool2d): "), std::string::npos) << error.what();
+  }
+}
+
 TEST(Session, ProfileNamesEveryStep) {
   RunnableSession s(load(every_op_writer(), 2));
   const std::vector<ProfileRow> rows = s.session->profile(s.inputs.data(), 2);
@@ -367,7 +379,8 @@ TEST(Session, TwoThreadsInOneSessionAreToldSo) {
     }
   });
   int refused = 0, ran = 0;
-  for (int i = 0; i < 2000; ++i) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (ran + refused < 2000 || ((ran == 0 || refused == 0) && std::chrono::steady_clock::now() < end)) {
     if (s.run() == StatusCode::ok) {
       ++ran;
       EXPECT_EQ(s.output_arrays, expected);
@@ -378,7 +391,8 @@ TEST(Session, TwoThreadsInOneSessionAreToldSo) {
   stop = true;
   other.join();
   EXPECT_EQ(wrong.load(), 0);
-  EXPECT_EQ(ran + refused, 2000);
+  EXPECT_GT(ran, 0);
+  EXPECT_GT(refused, 0) << "the two never met";
 }
 
 }  // namespace
