@@ -17,24 +17,6 @@ double density(Span<const T> dense) {
 }
 
 template <class T>
-double block_density(Span<const T> dense, WeightShape shape, int block_oc, int block_ic) {
-  const int oc_blocks = blocks_of(shape.oc, block_oc), ic_blocks = blocks_of(shape.ic, block_ic);
-  std::vector<uint8_t> present(static_cast<size_t>(ic_blocks) * shape.taps);  // of one row of blocks
-  int64_t nonzero = 0;
-  for (int ob = 0; ob < oc_blocks; ++ob) {
-    std::fill(present.begin(), present.end(), uint8_t{0});
-    for (int oc = ob * block_oc; oc < std::min(shape.oc, (ob + 1) * block_oc); ++oc)
-      for (int ic = 0; ic < shape.ic; ++ic)
-        for (int tap = 0; tap < shape.taps; ++tap)
-          if (dense[(static_cast<size_t>(oc) * shape.ic + ic) * shape.taps + tap] != T{0})
-            present[static_cast<size_t>(ic / block_ic) * shape.taps + tap] = 1;
-    nonzero += std::count(present.begin(), present.end(), uint8_t{1});
-  }
-  const int64_t total = static_cast<int64_t>(oc_blocks) * ic_blocks * shape.taps;
-  return total == 0 ? 0.0 : static_cast<double>(nonzero) / static_cast<double>(total);
-}
-
-template <class T>
 std::vector<T> expand_blocks(const uint8_t* bitmask, const T* blocks, WeightShape shape, int block_oc, int block_ic) {
   std::vector<T> dense(static_cast<size_t>(shape.count()), T{0});
   const int oc_blocks = blocks_of(shape.oc, block_oc), ic_blocks = blocks_of(shape.ic, block_ic);
@@ -57,8 +39,6 @@ std::vector<T> expand_blocks(const uint8_t* bitmask, const T* blocks, WeightShap
 
 template double density<float>(Span<const float>);
 template double density<int8_t>(Span<const int8_t>);
-template double block_density<float>(Span<const float>, WeightShape, int, int);
-template double block_density<int8_t>(Span<const int8_t>, WeightShape, int, int);
 template std::vector<float> expand_blocks<float>(const uint8_t*, const float*, WeightShape, int, int);
 template std::vector<int8_t> expand_blocks<int8_t>(const uint8_t*, const int8_t*, WeightShape, int, int);
 

@@ -20,11 +20,6 @@ struct WeightShape {
 template <class T>
 double density(Span<const T> dense);  // nonzero elements / elements
 
-// Share of block_oc x block_ic blocks with a nonzero element; blocks are `block_oc` consecutive output channels by `block_ic`
-// consecutive input channels at one tap.
-template <class T>
-double block_density(Span<const T> dense, WeightShape shape, int block_oc, int block_ic);
-
 // The inverse of the file's block-sparse encoding (export/FORMAT.md). The caller has checked sizes and the number of ones.
 template <class T>
 std::vector<T> expand_blocks(const uint8_t* bitmask, const T* blocks, WeightShape shape, int block_oc, int block_ic);

@@ -22,6 +22,9 @@ inline void check(bool ok, const char* step, const std::string& message) {
 // with the data, so that without a limit a file of a few hundred bytes could fill the machine's memory.
 constexpr int64_t kMaxTableBytes = int64_t{256} << 20;
 
+// What all steps of a model together may keep of packed weights and tables.
+constexpr size_t kMaxPackedBytes = size_t{4} << 30;
+
 inline void check_tables(const char* step, int64_t bytes) {
   check(
       bytes <= kMaxTableBytes, step,
@@ -36,6 +39,12 @@ inline void check_same_shape(const char* step, const TensorDesc& a, const Tensor
   bool same = a.rank == b.rank;
   for (int i = 0; same && i < a.rank; ++i) same = a.dims[i] == b.dims[i];
   check(same, step, "shapes differ: " + shape_text(a) + " and " + shape_text(b));
+}
+
+// One value for each output channel, or none.
+inline void check_per_channel(const char* step, const char* what, size_t found, int channels) {
+  check(found == 0 || found == static_cast<size_t>(channels), step,
+        std::to_string(found) + " " + what + " for " + std::to_string(channels) + " output channels");
 }
 
 inline bool same_quant(const TensorDesc& a, const TensorDesc& b) {

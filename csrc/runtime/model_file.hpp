@@ -14,7 +14,6 @@ constexpr int kMaxImageSide = 1 << 20;                   // height and width of 
 constexpr int64_t kMaxWindow = 65535;                    // windows, strides, dilations and paddings
 constexpr int64_t kMaxConstantBytes = int64_t{1} << 30;  // of one constant, its zero blocks written out
 constexpr size_t kMaxArenaBytes = size_t{2} << 30;       // of all activations that live at the same time, borders included
-constexpr size_t kMaxPackedBytes = size_t{4} << 30;      // of the weights, and of tables, as the kernels keep them
 
 // Throws Error(not_found) where the file cannot be read, Error(invalid_file) where it is not a sound .lane file; the message
 // begins with the path.

@@ -11,6 +11,7 @@
 #include <new>
 #include <sstream>
 
+#include "kernels/check.hpp"
 #include "runtime/layout_plan.hpp"
 #include "runtime/message.hpp"
 #include "runtime/model_file.hpp"

@@ -27,6 +27,8 @@ struct SegmentTable {
   std::vector<int32_t> first;
   std::vector<Segment> segments;
   bool single = true;  // source and plane have one pitch: one segment for each vector, gaps between rows coincide
+
+  size_t bytes() const { return first.size() * sizeof(int32_t) + segments.size() * sizeof(Segment); }
 };
 
 struct Phase {
@@ -47,6 +49,9 @@ struct StripGeometry {
   SegmentTable output, residual;
 
   bool copies() const { return !phases.empty(); }
+  size_t table_bytes() const {
+    return tap_offsets.size() * sizeof(int32_t) + phases.size() * sizeof(Phase) + output.bytes() + residual.bytes();
+  }
   int64_t batch_stride() const { return plane * planes; }
   // Elements of the workspace. A strip is read to the next vector boundary, past the last plane too.
   int64_t workspace_elements(int batch) const { return copies() ? batch_stride() * batch + 64 : 0; }

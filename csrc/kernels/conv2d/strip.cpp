@@ -8,6 +8,7 @@
 
 #include "core/status.hpp"
 #include "formats/block_sparse.hpp"
+#include "kernels/check.hpp"
 #include "kernels/conv2d/conv2d.hpp"
 #include "kernels/conv2d/pack.hpp"
 #include "kernels/conv2d/strip_kernel.hpp"
@@ -97,7 +98,7 @@ class StripConv final : public PreparedKernel {
     info_.macs = blocks_.blocks * block_weights * pixels;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
     info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
-    packed_bytes_ = blocks_.bytes();
+    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t);
     workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
     input_planes_ = p.input.groups(kInt8);
     residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
@@ -234,17 +235,11 @@ class StripConv final : public PreparedKernel {
   Requantize requantize_;
 };
 
-void check_channels(const char* family, const char* what, size_t count, int oc) {
-  if (count != static_cast<size_t>(oc))
-    throw Error(StatusCode::invalid_argument, std::string(family) + ": " + std::to_string(count) + " " + what + " for " +
-                                                  std::to_string(oc) + " output channels");
-}
-
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem, Span<const float> weights,
                                                    Span<const float> bias, const KernelOptions& options) {
-  if (!bias.empty()) check_channels("conv2d_f32", "biases", bias.size(), problem.output.channels);
+  check_per_channel("conv2d_f32", "biases", bias.size(), problem.output.channels);
   auto conv = std::make_unique<StripConv>("conv2d_f32", problem, weights, options);
   conv->set_f32(bias);
   return conv;
@@ -253,9 +248,9 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem,
 std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
                                                   const KernelOptions& options) {
-  if (!bias.empty()) check_channels("conv2d_s8", "biases", bias.size(), problem.output.channels);
+  check_per_channel("conv2d_s8", "biases", bias.size(), problem.output.channels);
   if (quant.weight_scales.size() != 1)
-    check_channels("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
+    check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
   conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
   return conv;

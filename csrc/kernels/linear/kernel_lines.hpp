@@ -1,13 +1,9 @@
 // Turns the lines of kernels.inc that belong to one family and instruction set into definitions. A source file defines
 // EDGELANE_LINE_<family>_<isa> as EDGELANE_DEFINE_LINEAR, EDGELANE_PATH as its Path, and includes this file once.
 #define EDGELANE_SKIP_LINE(...)
-#define EDGELANE_DEFINE_LINEAR(name, isa, rows, vectors)              \
-  extern const LinearKernel name;                                     \
-  const LinearKernel name = {#name,                                   \
-                             Isa::isa,                                \
-                             EDGELANE_PATH::kInt8,                    \
-                             rows,                                    \
-                             (vectors) * EDGELANE_PATH::Float::width, \
+#define EDGELANE_DEFINE_LINEAR(name, isa, rows, vectors)                                                     \
+  extern const LinearKernel name;                                                                            \
+  const LinearKernel name = {#name, Isa::isa, EDGELANE_PATH::kInt8, (vectors) * EDGELANE_PATH::Float::width, \
                              &run_gemm<EDGELANE_PATH, rows, vectors>};
 
 #ifndef EDGELANE_LINE_linear_f32_scalar

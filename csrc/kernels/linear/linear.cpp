@@ -9,6 +9,7 @@
 #include "core/aligned_buffer.hpp"
 #include "core/status.hpp"
 #include "formats/block_sparse.hpp"
+#include "kernels/check.hpp"
 #include "kernels/kernel_list.hpp"
 #include "kernels/linear/linear_kernel.hpp"
 
@@ -39,6 +40,9 @@ class Gemm final : public PreparedKernel {
     depth_ = (p.ic + kStep - 1) / kStep;
     tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
     channels_ = static_cast<size_t>(tiles_) * kernel_->tile_channels;
+    check(channels_ * static_cast<size_t>(depth_) <= kMaxPackedBytes / 4, family.c_str(),
+          "expected packed weights of at most " + std::to_string(kMaxPackedBytes) + " bytes, found " + std::to_string(channels_) +
+              " x " + std::to_string(depth_) + " times 4");
     weights_ = AlignedBuffer<uint8_t>(channels_ * depth_ * 4);
     T* to = reinterpret_cast<T*>(weights_.data());
     for (int oc = 0; oc < p.oc; ++oc)
@@ -87,7 +91,6 @@ class Gemm final : public PreparedKernel {
     }
     a.y = args.output;
     a.weights = weights_.data();
-    a.m = problem_.m;
     a.oc = problem_.oc;
     a.depth = depth_;
     a.bias = bias_.data();
@@ -120,17 +123,11 @@ class Gemm final : public PreparedKernel {
   Requantize requantize_;
 };
 
-void check_channels(const char* family, const char* what, size_t count, int oc) {
-  if (count != static_cast<size_t>(oc))
-    throw Error(StatusCode::invalid_argument, std::string(family) + ": " + std::to_string(count) + " " + what + " for " +
-                                                  std::to_string(oc) + " output channels");
-}
-
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_linear_f32(const LinearProblem& problem, Span<const float> weights,
                                                    Span<const float> bias, const KernelOptions& options) {
-  if (!bias.empty()) check_channels("linear_f32", "biases", bias.size(), problem.oc);
+  check_per_channel("linear_f32", "biases", bias.size(), problem.oc);
   auto gemm = std::make_unique<Gemm>("linear_f32", problem, weights, options);
   gemm->set_f32(bias);
   return gemm;
@@ -139,8 +136,8 @@ std::unique_ptr<PreparedKernel> prepare_linear_f32(const LinearProblem& problem,
 std::unique_ptr<PreparedKernel> prepare_linear_s8(const LinearProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
                                                   const KernelOptions& options) {
-  if (!bias.empty()) check_channels("linear_s8", "biases", bias.size(), problem.oc);
-  if (quant.weight_scales.size() != 1) check_channels("linear_s8", "weight scales", quant.weight_scales.size(), problem.oc);
+  check_per_channel("linear_s8", "biases", bias.size(), problem.oc);
+  if (quant.weight_scales.size() != 1) check_per_channel("linear_s8", "weight scales", quant.weight_scales.size(), problem.oc);
   auto gemm = std::make_unique<Gemm>("linear_s8", problem, weights, options);
   Conv2dS8Params own = quant;
   own.has_intermediate = false;

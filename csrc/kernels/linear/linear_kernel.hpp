@@ -13,7 +13,7 @@ struct LinearArgs {
   int64_t x_row_bytes;     // from a row to the next
   void* y;                 // [m][oc], float or biased int8
   const uint8_t* weights;  // [tile][depth][channels of a tile], floats or quads of int8; rows past oc are 0
-  int m, oc, depth;
+  int oc, depth;
   const float* bias;        // float32: [oc rounded up]
   const float* multiplier;  // int8: [oc rounded up]
   const int32_t* bias_s32;  // int8: [oc rounded up]
@@ -30,7 +30,6 @@ struct LinearKernel {
   const char* name;
   Isa isa;
   bool int8;
-  int tile_rows;
   int tile_channels;
   LinearFunction run;
 };

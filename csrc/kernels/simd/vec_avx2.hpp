@@ -168,8 +168,7 @@ struct VecF32Avx2 {
   friend EDGELANE_INLINE VecF32Avx2 select(MaskAvx2 m, VecF32Avx2 a, VecF32Avx2 b) {
     return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))};
   }
-  friend EDGELANE_INLINE VecF32Avx2 fma(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-  friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return fma(a, b, c); }
+  friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 };
 
 EDGELANE_INLINE VecF32Avx2 VecI32Avx2::to_float() const { return {_mm256_cvtepi32_ps(v)}; }

@@ -157,10 +157,9 @@ struct VecF32Avx512 {
   friend EDGELANE_INLINE VecF32Avx512 select(MaskAvx512 m, VecF32Avx512 a, VecF32Avx512 b) {
     return {_mm512_mask_blend_ps(m.v, b.v, a.v)};
   }
-  friend EDGELANE_INLINE VecF32Avx512 fma(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
+  friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }
-  friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) { return fma(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Avx512 VecI32Avx512::to_float() const { return {_mm512_cvtepi32_ps(v)}; }

@@ -4,7 +4,6 @@
 //   V::load/loadu/load_first(p, n)/load_mask(p, bits)      lanes that are not loaded are 0
 //   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
-//   fma(a, b, c) is a * b + c rounded once; here, too
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
 //   a < b, a <= b, a == b give V::Mask; V::Mask::of(bits), V::Mask::first(n), m & n, m | n, !m; select(m, a, b) is m ? a : b
 // Everything is in an anonymous namespace: a template that is instantiated with one of these types belongs to its own source
@@ -181,8 +180,6 @@ struct VecF32Scalar {
   friend EDGELANE_INLINE MaskScalar operator==(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
   friend EDGELANE_INLINE VecF32Scalar select(MaskScalar m, VecF32Scalar a, VecF32Scalar b)
       EDGELANE_LANES(VecF32Scalar, m.v[i] ? a.v[i] : b.v[i]);
-  friend EDGELANE_INLINE VecF32Scalar fma(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
-      EDGELANE_LANES(VecF32Scalar, std::fma(a.v[i], b.v[i], c.v[i]));
   // a * b + c as one or two roundings, whichever is fast: for sums whose tolerance is derived from their length anyway.
   friend EDGELANE_INLINE VecF32Scalar muladd(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
       EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i] + c.v[i]);

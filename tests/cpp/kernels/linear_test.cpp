@@ -131,6 +131,42 @@ TEST_P(Linear, EqualsTheReferenceOnHostileShapes) {
   }
 }
 
+// Stored values are 128 higher than real ones, so that their sum leaves int32 on the way to a real sum that does not.
+TEST(LinearS8, LongSumsAreExact) {
+  constexpr int kTerms = 70000;
+  const std::vector<int8_t> weights(kTerms, -128);
+  AlignedBuffer<uint8_t> x(kTerms);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = 255;
+  Conv2dS8Params q;
+  const float scale[] = {1.0f};
+  q.input = {1.0f, 0};
+  q.weight_scales = scale;
+  q.float_output = true;
+  for (const KernelLine& line : kLines) {
+    if (std::string(line.family) != "linear_s8" || !runs_here(line.isa)) continue;
+    const auto kernel = prepare_linear_s8({1, kTerms, 1, {}}, q, weights, Span<const int32_t>(), {line.isa, line.name});
+    EXPECT_EQ(run_conv2d<float>(*kernel, x.data(), nullptr, 1, 1)[0], 127.0f * -128.0f * kTerms) << line.name;
+  }
+}
+
+#if defined(__x86_64__)
+// One output channel takes a tile of 64: a small file must not make the packed weights larger than memory.
+TEST(LinearLimits, PaddedWeightsAreBoundedBeforeTheyAreAllocated) {
+  const std::vector<int8_t> weights((size_t{1} << 26) + 4);
+  Conv2dS8Params q;
+  const float scale[] = {1.0f};
+  q.weight_scales = scale;
+  const LinearProblem p{1, static_cast<int>(weights.size()), 1, {}};
+  try {
+    prepare_linear_s8(p, q, weights, Span<const int32_t>(), {Isa::avx512_vnni, ""});
+    FAIL() << "4 GiB of padding were accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), StatusCode::invalid_argument);
+    EXPECT_NE(std::string(error.what()).find("packed weights of at most"), std::string::npos) << error.what();
+  }
+}
+#endif
+
 INSTANTIATE_TEST_SUITE_P(EveryKernel, Linear, testing::ValuesIn(kLines),
                          [](const testing::TestParamInfo<KernelLine>& info) { return std::string(info.param.name); });
 
