@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,13 @@ def test_a_folder(model, pictures, tmp_path):
     latency = report.latency()
     assert 0 < latency["infer_p50_ms"] <= latency["infer_p99_ms"]
     assert latency["total_p50_ms"] > latency["preprocess_p50_ms"]
+
+
+def test_a_folder_that_is_its_own_output_is_read_the_same_again(model, pictures, tmp_path):
+    folder = tmp_path / "both"
+    shutil.copytree(pictures, folder)
+    first = run(model, folder, folder)
+    assert [p.source for p in run(model, folder, folder).predictions] == [p.source for p in first.predictions]
 
 
 def test_one_image_without_an_output_folder_writes_nothing(model, pictures):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+OVERLAY = ".overlay"  # stands before the ending of the pictures and videos that `run` writes
 TOP = 5
 
 
@@ -168,14 +169,17 @@ class RunReport:
 
 
 def find_sources(source: str | os.PathLike[str]) -> list[Path]:
-    """The images or the video that `source` names: itself, or the images and videos directly inside a folder, sorted.
+    """The images or the video that `source` names: itself, or the images and videos directly inside a folder, sorted;
+    overlays of an earlier run are not taken for images.
 
     Raises EdgelaneError when it does not exist, is of an unknown kind, or is a folder without any.
     """
     path = Path(source)
     known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
     if path.is_dir():
-        found = sorted(child for child in path.iterdir() if child.suffix.lower() in known)
+        found = sorted(
+            child for child in path.iterdir() if child.suffix.lower() in known and Path(child.stem).suffix != OVERLAY
+        )
         if not found:
             raise EdgelaneError(f"no image or video in {path}; looked for {' '.join(known)}")
         return found
@@ -276,7 +280,7 @@ def _run_image(
     prediction = classifier.predict(image, str(path))
     predictions.append(prediction)
     if target is not None:
-        target = target.with_name(f"{target.name}.overlay.jpg")
+        target = target.with_name(f"{target.name}{OVERLAY}.jpg")
         with atomic_path(target) as temporary:
             overlay(image, prediction).save(temporary, quality=92)
         written.append(target)
@@ -309,7 +313,7 @@ def _run_video(
             predictions.append(prediction)
             if target is not None:
                 if writer is None:  # not before there is a frame: damage leaves no empty file or folder
-                    target = target.with_name(f"{target.name}.overlay.mp4")
+                    target = target.with_name(f"{target.name}{OVERLAY}.mp4")
                     writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
                     stack.callback(writer.close)
                 writer.add(overlay(image, prediction))
