@@ -71,10 +71,11 @@ const std::vector<Isa>& available_isas() {
 }
 
 Isa select_isa(const std::string& request) {
-  std::string wanted = request;
+  std::string wanted = request, from;
   if (wanted.empty()) {
     const char* environment = std::getenv("EDGELANE_ISA");
     if (environment != nullptr) wanted = environment;
+    from = "EDGELANE_ISA: ";
   }
   const std::vector<Isa>& available = available_isas();
   if (wanted.empty()) return available.back();
@@ -83,9 +84,9 @@ Isa select_isa(const std::string& request) {
     for (Isa have : available)
       if (have == isa) return isa;
     throw Error(StatusCode::unsupported,
-                "instruction set " + wanted + " is not available on this CPU, which has " + names_of(available));
+                from + "instruction set " + wanted + " is not available on this CPU, which has " + names_of(available));
   }
-  throw Error(StatusCode::invalid_argument, "unknown instruction set '" + wanted + "'; known are " +
+  throw Error(StatusCode::invalid_argument, from + "unknown instruction set '" + wanted + "'; known are " +
                                                 names_of(std::vector<Isa>(std::begin(kAllIsas), std::end(kAllIsas))));
 }
 

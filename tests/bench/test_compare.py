@@ -41,6 +41,27 @@ def test_engines_agree_and_are_timed_on_every_thread_count(model):
     assert described["runners"]["onnxruntime"]["settings"]["execution_mode"] == "sequential"
 
 
+def test_a_network_with_int8_on_both_sides_is_int8(tmp_path):
+    from onnx import TensorProto, helper, save_model
+
+    values = [helper.make_tensor_value_info(name, TensorProto.INT8, (1, 4, 6, 6)) for name in ("x", "y")]
+    scale = helper.make_tensor("s", TensorProto.FLOAT, [], [0.1])
+    zero = helper.make_tensor("z", TensorProto.INT8, [], [0])
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["real"]),
+        helper.make_node("Relu", ["real"], ["positive"]),
+        helper.make_node("QuantizeLinear", ["positive", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "int8", values[:1], values[1:], [scale, zero])
+    save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), tmp_path / "small.onnx"
+    )
+    edgelane.compile(tmp_path / "small.onnx", tmp_path / "small.lane")
+    result = compare(tmp_path / "small.lane", seconds=0.01)
+    assert [row["op"] for row in result.layers[1]] == ["import", "unary", "export"]
+    assert result.precision == "int8"
+
+
 def test_openvino_computes_in_float32(model):
     openvino = pytest.importorskip("openvino", reason="a peer")
     feeds = random_feeds(edgelane.Session(model).inputs)

@@ -125,7 +125,7 @@ def test_instruction_sets(lane, images, monkeypatch):
         monkeypatch.setenv("EDGELANE_ISA", isa)
         assert Session(lane).isa == isa
     monkeypatch.setenv("EDGELANE_ISA", "nonsense")
-    with pytest.raises(EdgelaneError, match="unknown instruction set 'nonsense'"):
+    with pytest.raises(EdgelaneError, match="EDGELANE_ISA: unknown instruction set 'nonsense'"):
         Session(lane)
 
 

@@ -40,6 +40,7 @@ class Comparison:
     errors: dict[int, dict[str, float]]
     runners: dict[str, dict[str, object]]
     layers: dict[int, list[dict[str, Any]]]
+    seconds: float
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -107,7 +108,7 @@ def compare(
         for name, run in runners.items()
     }
     notes = (SYMMETRIC_NOTE,) if int8 and own_file.get("onnxruntime") else ()
-    return Comparison(path, "int8" if int8 else "float32", results, errors, described, layers, notes)
+    return Comparison(path, "int8" if int8 else "float32", results, errors, described, layers, seconds, notes)
 
 
 def random_feeds(inputs: Sequence[TensorSpec], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
@@ -196,7 +197,7 @@ def _rename(kind: str, file: Path, feeds: dict[str, npt.NDArray[Any]]) -> dict[s
 
 
 def _is_int8(session: Any, feeds: dict[str, npt.NDArray[Any]]) -> bool:
-    return any(row.op in ("quantize", "requantize", "dequantize") for row in session.profile(feeds))
+    return any("_s8_" in row.kernel for row in session.profile(feeds))
 
 
 def _bind(progress: Callable[[str, float], object], stage: str) -> Callable[[float], object]:

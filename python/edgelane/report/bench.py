@@ -52,7 +52,7 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
             ],
             notes=comparison.notes,
             environment=first.environment,
-            commands=[f"{command} --threads {','.join(str(count) for count in counts)}"],
+            commands=[f"{command} --threads {','.join(map(str, counts))} --seconds {comparison.seconds:g}"],
         ),
     )
 
