@@ -174,10 +174,13 @@ def test_ctrl_c_leaves_a_checkpoint_to_resume_from(tmp_path):
             if trainer.current_epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(EdgelaneError, match=r"^stopped after 2 of 4 epochs$"):
-        fit(network(), bundle(), TrainingConfig(epochs=4, **FAST), tmp_path, callbacks=[Interrupt()])
-    assert signal.getsignal(signal.SIGINT) is handler
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(EdgelaneError, match=r"^stopped after 2 of 4 epochs$"):
+            fit(network(), bundle(), TrainingConfig(epochs=4, **FAST), tmp_path, callbacks=[Interrupt()])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outer)
     resumed = fit_with_history(network(), bundle(), TrainingConfig(epochs=4, resume=True, **FAST), tmp_path)
     assert [row["epoch"] for row in resumed.history] == [0, 1, 2, 3]
 
