@@ -204,3 +204,13 @@ def test_scenes_as_detection():
 def test_another_seed_gives_other_scenes():
     first, second = (load("scenes", limit=8, image_size=16, seed=seed) for seed in (0, 1))
     assert first.val[0][0].tolist() != second.val[0][0].tolist()
+
+
+def test_the_verbs_of_one_process_render_once(monkeypatch):
+    first = load("scenes", limit=7, image_size=16)
+    monkeypatch.setattr("edgelane.data.scenes.dataset.render", None)
+    again = load("scenes", limit=7, image_size=16)
+    assert again is not first
+    assert [tuple(image.flatten().tolist()) for image, _ in again.test] == [
+        tuple(image.flatten().tolist()) for image, _ in first.test
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 from edgelane.data.bundle import DataBundle
 from edgelane.data.decode import Decoder, Item
@@ -33,11 +34,10 @@ def load(
     depends on it. `limit`: at most this many items in all three splits together. `flip`: mirror training items at
     random, which changes the meaning of some signs.
 
-    Every picture is decoded once here. What is damaged or makes no sense is left out and counted in `skipped`.
+    Every picture is decoded once here; scenes, which never change, are kept for the next call. What is damaged or makes
+    no sense is left out and counted in `skipped`.
     Raises EdgelaneError when the source is unknown or absent, or when a split has nothing left.
     """
-    from edgelane.data.catalog import find_index
-
     if task not in TASKS:
         raise EdgelaneError(f'task must be one of {", ".join(TASKS)}, found "{task}"')
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -45,13 +45,27 @@ def load(
     if limit is not None and limit < len(SHARES):
         raise EdgelaneError(f"limit must be at least {len(SHARES)} (one item per split), found {limit}")
 
-    index = find_index(str(source), task=task, seed=seed, limit=limit)
+    if source == "scenes":
+        return replace(_rendered(task, preprocessing, seed, limit, flip))
+    return _load(str(source), task, preprocessing, seed, limit, flip)
+
+
+@lru_cache(maxsize=1)
+def _rendered(task: str, preprocessing: Preprocessing, seed: int, limit: int | None, flip: bool) -> DataBundle:
+    """Rendering all scenes takes as long as several epochs, and each verb of a chain loads its data anew."""
+    return _load("scenes", task, preprocessing, seed, limit, flip)
+
+
+def _load(source: str, task: str, preprocessing: Preprocessing, seed: int, limit: int | None, flip: bool) -> DataBundle:
+    from edgelane.data.catalog import find_index
+
+    index = find_index(source, task=task, seed=seed, limit=limit)
     if task == "classification":
         # A photo without an object gives no crop.
         index.photos = [photo for photo in index.photos if photo.labels is None or photo.labels]
     if not index.photos:
         raise EdgelaneError(f"{source}: nothing to load for {task}; {index.skips.describe()}")
-    assign(index.photos, str(source))
+    assign(index.photos, source)
     quotas = _quotas(limit)
     expected = limit or sum(len(photo.labels or [0]) for photo in index.photos)
     decoder = Decoder(task, preprocessing, index.skips, expected)
