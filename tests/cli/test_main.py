@@ -55,6 +55,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["compile", "absent.onnx"], "absent.onnx"),
         (["run", "absent.lane", "absent.jpg"], "absent.lane"),
         (["bench", "absent.lane"], "absent.lane"),
+        (["bench", "absent/network.lane"], "absent/network.lane"),
         (["export", "absent"], "absent"),
         (["compress", "absent", "--int8"], "absent"),
         (["train", "resnet18", "--data", "absent", "-o", "x"], "absent"),

@@ -30,10 +30,8 @@ struct QuadPath {
     return w;
   }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, const Input& x, Weight w) {
-    // Sums wrap around, as those of vectors do: with the bias, which takes the stored values' 128 away again, they are exact.
     for (int lane = 0; lane < 4; ++lane)
-      for (int c = 0; c < kChannelGroup; ++c)
-        acc.v[lane] = static_cast<int32_t>(static_cast<uint32_t>(acc.v[lane]) + static_cast<uint32_t>(x.v[lane][c] * w.v[c]));
+      for (int c = 0; c < kChannelGroup; ++c) acc.v[lane] = wrapping_add(acc.v[lane], x.v[lane][c] * w.v[c]);
     return acc;
   }
   static EDGELANE_INLINE Acc load_sum(const void* p) { return Acc::loadu(p); }

@@ -74,11 +74,11 @@ inline void reference_conv2d_s8(const Conv2dProblem& p, const Conv2dS8Params& qu
       if (quant.float_output) fill_border(y_f32 + (static_cast<int64_t>(n) * channels + oc) * p.output.plane, p.output, 0);
       for (int oy = 0; oy < p.output.height; ++oy)
         for (int ox = 0; ox < p.output.width; ++ox) {
-          uint32_t acc = static_cast<uint32_t>(f.bias[static_cast<size_t>(oc)]);  // wraps around on the way to an exact sum
+          int32_t acc = f.bias[static_cast<size_t>(oc)];
           for_each_tap(p, oc, oy, ox, [&](int channel, int64_t index, size_t weight) {
             const int64_t group = static_cast<int64_t>(n) * p.input.groups(true) + channel / kChannelGroup;
-            acc += static_cast<uint32_t>(x[(group * p.input.plane + index) * kChannelGroup + channel % kChannelGroup] *
-                                         weights[weight]);
+            acc =
+                wrapping_add(acc, x[(group * p.input.plane + index) * kChannelGroup + channel % kChannelGroup] * weights[weight]);
           });
           uint8_t r = 0;
           if (p.residual.channels != 0) {
@@ -89,11 +89,11 @@ inline void reference_conv2d_s8(const Conv2dProblem& p, const Conv2dS8Params& qu
           const int64_t index = p.output.index(oy, ox);
           if (quant.float_output) {
             y_f32[(static_cast<int64_t>(n) * channels + oc) * p.output.plane + index] =
-                requantize_real(static_cast<int32_t>(acc), multiplier, r, f.requantize);
+                requantize_real(acc, multiplier, r, f.requantize);
           } else {
             const int64_t group = static_cast<int64_t>(n) * groups + oc / kChannelGroup;
             y_s8[(group * p.output.plane + index) * kChannelGroup + oc % kChannelGroup] =
-                requantize_stored(static_cast<int32_t>(acc), multiplier, r, f.requantize);
+                requantize_stored(acc, multiplier, r, f.requantize);
           }
         }
     }

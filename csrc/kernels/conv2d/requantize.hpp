@@ -106,6 +106,12 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   return f;
 }
 
+// One more product of an int8 sum. Sums wrap around, as those of vectors do: with the bias, which takes the stored values' 128
+// away again, they are exact.
+inline int32_t wrapping_add(int32_t sum, int32_t product) {
+  return static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(product));
+}
+
 // The order of the comparisons is that of the vectors' max and min, for NaN and for zeros of either sign.
 inline float requantize_clamp(float v, float lo, float hi) {
   v = v > lo ? v : lo;

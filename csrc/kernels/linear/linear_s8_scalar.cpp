@@ -29,10 +29,8 @@ struct QuadLinear {
     return w;
   }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Input x, const Weight& w) {
-    // Sums wrap around, as those of vectors do: with the bias, which takes the stored values' 128 away again, they are exact.
     for (int lane = 0; lane < 4; ++lane)
-      for (int c = 0; c < kChannelGroup; ++c)
-        acc.v[lane] = static_cast<int32_t>(static_cast<uint32_t>(acc.v[lane]) + static_cast<uint32_t>(x.v[c] * w.v[lane][c]));
+      for (int c = 0; c < kChannelGroup; ++c) acc.v[lane] = wrapping_add(acc.v[lane], x.v[c] * w.v[lane][c]);
     return acc;
   }
 };

@@ -35,10 +35,9 @@ inline void reference_linear_s8(const LinearProblem& p, const Conv2dS8Params& qu
   const FoldedScales f = fold_scales(own, p.activation, false, p.oc, weights, bias);
   for (int m = 0; m < p.m; ++m)
     for (int oc = 0; oc < p.oc; ++oc) {
-      auto sum = static_cast<uint32_t>(f.bias[static_cast<size_t>(oc)]);  // wraps around; exact with the bias in it
+      int32_t acc = f.bias[static_cast<size_t>(oc)];
       for (int ic = 0; ic < p.ic; ++ic)
-        sum += static_cast<uint32_t>(x[static_cast<int64_t>(m) * p.ic + ic] * weights[static_cast<size_t>(oc) * p.ic + ic]);
-      const auto acc = static_cast<int32_t>(sum);
+        acc = wrapping_add(acc, x[static_cast<int64_t>(m) * p.ic + ic] * weights[static_cast<size_t>(oc) * p.ic + ic]);
       const float multiplier = f.multiplier[static_cast<size_t>(oc)];
       const int64_t index = static_cast<int64_t>(m) * p.oc + oc;
       if (quant.float_output)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SYMMETRIC_NOTE = (
     "onnxruntime runs this Q/DQ network with uint8 activations of the same levels, which it fuses better than the "
-    "symmetric ones; a file of onnxruntime.quantization may be faster still: pass onnxruntime=FILE"
+    "symmetric ones"
 )
 
 
@@ -107,7 +107,8 @@ def compare(
         name: {"engine": run.kind, "file": str(run.path), "version": run.version, "settings": run.settings}
         for name, run in runners.items()
     }
-    notes = (SYMMETRIC_NOTE,) if int8 and own_file.get("onnxruntime") else ()
+    changed = "onnxruntime" in runners and runners["onnxruntime"].settings["quantisers_made_unsigned"]
+    notes = (SYMMETRIC_NOTE,) if changed else ()
     return Comparison(path, "int8" if int8 else "float32", results, errors, described, layers, seconds, notes)
 
 

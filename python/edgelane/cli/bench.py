@@ -35,7 +35,7 @@ def bench(
 
     counts = parse_threads(threads)
     target = model.with_name("bench.json") if json is None else Path(json)
-    if json != "-":
+    if json != "-" and model.is_file():
         make_folder(target.parent)  # before the measurement, not after it
     engines = [name.strip() for name in against.split(",") if name.strip()]
     with progress_bar("measuring") as update:
