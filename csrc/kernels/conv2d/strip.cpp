@@ -52,15 +52,13 @@ struct StripChoice {
   int64_t blocks;
 };
 
-template <class T>
-StripChoice choose(const std::string& family, const Conv2dProblem& p, const ConvWeights& shape, Span<const T> weights,
-                   const KernelOptions& options) {
+StripChoice choose(const std::string& family, const Conv2dProblem& p, const WeightRows& rows, const KernelOptions& options) {
   StripChoice best{nullptr, 0};
   double best_cost = 0;
   for (const KernelEntry* entry : kernel_candidates(family.c_str(), family, options)) {
     const StripKernel& k = kernel_of(kKernels, *entry);
     const int64_t positions = static_cast<int64_t>(p.output.height) * p.input.pitch;
-    const int64_t blocks = count_blocks(weights, shape, k.block_oc);
+    const int64_t blocks = count_blocks(rows, k.block_oc);
     const double c = cost(k, blocks, static_cast<int>((positions + k.lanes - 1) / k.lanes));
     if (best.kernel == nullptr || c < best_cost) {
       best = {&k, blocks};
@@ -82,11 +80,12 @@ class StripConv final : public PreparedKernel {
                                                     std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
                                                     std::to_string(p.groups) + " x " + std::to_string(shape.taps));
     constexpr bool kInt8 = sizeof(T) == 1;
-    const StripChoice choice = choose(family, p, shape, weights, options);
+    const WeightRows rows(weights, shape);
+    const StripChoice choice = choose(family, p, rows, options);
     kernel_ = choice.kernel;
     geometry_ = plan_strip(p, kInt8, kernel_->lanes);
     plan_tiles();
-    blocks_ = pack_blocks(weights, shape, geometry_, kernel_->block_oc, kernel_->form, chunk_planes(), false);
+    blocks_ = pack_blocks(rows, geometry_, kernel_->block_oc, kernel_->form, chunk_planes(), false);
     chunks_ = std::max(1, (geometry_.planes + chunk_planes() - 1) / chunk_planes());
     oc_blocks_ = (shape.oc + kernel_->block_oc - 1) / kernel_->block_oc;
 
