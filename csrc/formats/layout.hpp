@@ -62,4 +62,9 @@ struct PlanarLayout {
   size_t bytes(bool int8) const { return static_cast<size_t>(batch) * groups(int8) * plane * 4; }
 };
 
+inline bool same_layout(const PlanarLayout& a, const PlanarLayout& b) {
+  return a.batch == b.batch && a.channels == b.channels && a.height == b.height && a.width == b.width && a.pitch == b.pitch &&
+         a.origin == b.origin && a.plane == b.plane;
+}
+
 }  // namespace edgelane

@@ -35,4 +35,9 @@ size_t dtype_bytes(DType dtype) noexcept {
   return 0;
 }
 
+bool same_memory(const TensorDesc& a, const TensorDesc& b) noexcept {
+  if (dtype_bytes(a.dtype) != dtype_bytes(b.dtype) || a.planar() != b.planar()) return false;
+  return a.planar() ? same_layout(a.layout, b.layout) : a.elements() == b.elements();
+}
+
 }  // namespace edgelane

@@ -34,4 +34,8 @@ struct TensorDesc {
   size_t bytes() const { return planar() ? layout.bytes(int8()) : static_cast<size_t>(elements()) * dtype_bytes(dtype); }
 };
 
+// Whether element i of one lies where element i of the other does: equal sizes of elements, shapes and layouts, or plain rows of
+// as many elements.
+bool same_memory(const TensorDesc& a, const TensorDesc& b) noexcept;
+
 }  // namespace edgelane

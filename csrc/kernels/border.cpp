@@ -11,24 +11,32 @@ uint32_t zero_point_quad(QuantParams quant) noexcept {
 uint32_t border_word(const TensorDesc& tensor) noexcept { return tensor.int8() ? zero_point_quad(tensor.quant) : 0u; }
 
 void fill_border(void* plane, const PlanarLayout& layout, uint32_t word) noexcept {
+  fill_border(plane, layout, word, {0, layout.height});
+}
+
+void fill_border(void* plane, const PlanarLayout& layout, uint32_t word, RowRange rows) noexcept {
   uint32_t* p = static_cast<uint32_t*>(plane);
-  std::fill(p, p + layout.origin, word);
+  if (rows.first == 0) std::fill(p, p + layout.origin, word);
   const int gap = layout.pitch - layout.width;
   if (gap > 0) {
-    uint32_t* row_end = p + layout.index(0, layout.width);
-    for (int y = 0; y < layout.height; ++y, row_end += layout.pitch) {
+    uint32_t* row_end = p + layout.index(rows.first, layout.width);
+    for (int y = rows.first; y < rows.last; ++y, row_end += layout.pitch) {
       for (int x = 0; x < gap; ++x) row_end[x] = word;
     }
   }
-  std::fill(p + layout.index(layout.height, 0), p + layout.plane, word);
+  if (rows.last == layout.height) std::fill(p + layout.index(layout.height, 0), p + layout.plane, word);
 }
 
 void fill_channel_padding(void* plane, const PlanarLayout& layout, uint32_t word) noexcept {
+  fill_channel_padding(plane, layout, word, {0, layout.height});
+}
+
+void fill_channel_padding(void* plane, const PlanarLayout& layout, uint32_t word, RowRange rows) noexcept {
   const int used = layout.channels % kChannelGroup;
   if (used == 0) return;
   const uint32_t keep = (1u << (8 * used)) - 1;
-  uint32_t* row = static_cast<uint32_t*>(plane) + layout.origin;
-  for (int y = 0; y < layout.height; ++y, row += layout.pitch) {
+  uint32_t* row = static_cast<uint32_t*>(plane) + layout.index(rows.first, 0);
+  for (int y = rows.first; y < rows.last; ++y, row += layout.pitch) {
     for (int x = 0; x < layout.width; ++x) row[x] = (row[x] & keep) | (word & ~keep);
   }
 }

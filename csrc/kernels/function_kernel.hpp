@@ -1,6 +1,7 @@
 // A prepared step made of one callable; what the families build their PreparedKernels from.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <utility>
 
@@ -20,12 +21,19 @@ namespace edgelane {
 template <class Run>
 class FunctionKernel final : public PreparedKernel {
  public:
-  FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes) : run_(std::move(run)) {
+  FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes,
+                 std::initializer_list<bool> replaceable)
+      : run_(std::move(run)) {
     info_.kernel = entry.name;
     info_.format = "-";
     info_.isa = entry.isa;
     workspace_bytes_ = workspace_bytes;
     packed_bytes_ = packed_bytes;
+    size_t input = 0;
+    for (const bool allowed : replaceable) {
+      if (allowed) allow_replacing(input);
+      ++input;
+    }
   }
   void run(const KernelArgs& args) const noexcept override { run_(args); }
 
@@ -33,10 +41,11 @@ class FunctionKernel final : public PreparedKernel {
   Run run_;
 };
 
-// packed_bytes: what `run` keeps in memory of its own.
+// packed_bytes: what `run` keeps in memory of its own. replaceable: for each input, whether the output may take its place.
 template <class Run>
-std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes = 0) {
-  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run), packed_bytes);
+std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes = 0,
+                                            std::initializer_list<bool> replaceable = {}) {
+  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run), packed_bytes, replaceable);
 }
 
 }  // namespace edgelane

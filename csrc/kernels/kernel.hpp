@@ -37,10 +37,16 @@ class PreparedKernel {
   const KernelInfo& info() const { return info_; }
   size_t workspace_bytes() const { return workspace_bytes_; }
   size_t packed_bytes() const { return packed_bytes_; }
+  // Whether the output may lie where input `i` does, whose values are then gone: the kernel reads each of its elements at the
+  // latest when it writes the output's element there, and nowhere else, and both have the same layout.
+  bool may_replace(size_t i) const { return i < 32 && (replaceable_inputs_ >> i & 1) != 0; }
 
  protected:
+  void allow_replacing(size_t i) { replaceable_inputs_ |= uint32_t{1} << i; }
+
   KernelInfo info_;
   size_t workspace_bytes_ = 0;
+  uint32_t replaceable_inputs_ = 0;
   size_t packed_bytes_ = 0;  // weights, and tables that grow with shapes, as this kernel keeps them
 };
 

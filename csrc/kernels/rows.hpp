@@ -9,12 +9,19 @@
 
 namespace edgelane {
 
-// Calls f(index in a plane of a, index in a plane of b, elements): once for the whole map where both have the same pitch (the
+// Calls f(index in a plane of a, index in a plane of b, elements): once for all of the rows where both have the same pitch (the
 // gaps between rows are then written too, and filled afterwards with the border), else once for each row.
 template <class F>
+void for_rows(const PlanarLayout& a, const PlanarLayout& b, RowRange rows, const F& f) {
+  if (a.pitch == b.pitch) {
+    return f(a.index(rows.first, 0), b.index(rows.first, 0), static_cast<int64_t>(rows.last - rows.first) * b.pitch);
+  }
+  for (int y = rows.first; y < rows.last; ++y) f(a.index(y, 0), b.index(y, 0), static_cast<int64_t>(b.width));
+}
+
+template <class F>
 void for_rows(const PlanarLayout& a, const PlanarLayout& b, const F& f) {
-  if (a.pitch == b.pitch) return f(a.origin, b.origin, b.strip_length());
-  for (int y = 0; y < b.height; ++y) f(a.index(y, 0), b.index(y, 0), static_cast<int64_t>(b.width));
+  for_rows(a, b, {0, b.height}, f);
 }
 
 // f(x, y, n) over every run of elements of a plain or planar pair of equal shapes and dtypes, whose stored elements are T; in

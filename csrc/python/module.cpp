@@ -5,7 +5,9 @@
 #include <pybind11/stl.h>
 
 #include <mutex>
+#include <optional>
 
+#include "core/cores.hpp"
 #include "core/cpu_features.hpp"
 #include "core/status.hpp"
 #include "kernels/registry.hpp"
@@ -46,11 +48,12 @@ py::list describe_all(const std::vector<TensorSpec>& specs) {
 // Python threads may share a session; they take turns, because its activations exist once.
 class PythonSession {
  public:
-  PythonSession(const py::bytes& path, int threads, const std::string& isa) {
+  PythonSession(const py::bytes& path, std::optional<int> threads, const std::string& isa, const std::string& cores) {
     const std::string name = path;
     edgelane::SessionOptions options;
     options.threads = threads;
     options.isa = isa;
+    options.cores = cores;
     const py::gil_scoped_release release;
     session_ = Session::load(name, options);
   }
@@ -150,9 +153,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("version", [] { return EDGELANE_VERSION; });
   m.def("cpu_name", &edgelane::cpu_name);
   m.def("available_isas", &available_isas);
+  m.def("select_cores", &edgelane::select_cores, py::arg("request"));
   m.def("kernels", &kernels);
   py::class_<PythonSession>(m, "Session")
-      .def(py::init<const py::bytes&, int, const std::string&>(), py::arg("path"), py::arg("threads"), py::arg("isa"))
+      .def(py::init<const py::bytes&, std::optional<int>, const std::string&, const std::string&>(), py::arg("path"),
+           py::arg("threads"), py::arg("isa"), py::arg("cores"))
       .def("run", &PythonSession::run, py::arg("inputs"))
       .def("profile", &PythonSession::profile, py::arg("inputs"), py::arg("repeats"))
       .def("check_golden", &PythonSession::check_golden)

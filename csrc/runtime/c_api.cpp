@@ -58,6 +58,7 @@ edgelane::SessionOptions options_of(const edgelane_options* options) {
   if (options == nullptr) return result;
   if (options->threads != 0) result.threads = options->threads;
   if (options->isa != nullptr) result.isa = options->isa;
+  if (options->cores != nullptr) result.cores = options->cores;
   return result;
 }
 

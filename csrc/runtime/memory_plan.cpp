@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <utility>
 
 #include "core/aligned_buffer.hpp"
 #include "runtime/message.hpp"
@@ -11,11 +12,33 @@
 namespace edgelane {
 namespace {
 
+// The requests as buffers to place: `chain[i]` is the buffer of request i.
+std::vector<BufferRequest> join_chains(Span<const BufferRequest> requests, std::vector<size_t>& chain) {
+  std::vector<BufferRequest> buffers;
+  chain.resize(requests.size());
+  std::vector<size_t> by_time(requests.size());
+  std::iota(by_time.begin(), by_time.end(), size_t{0});
+  std::stable_sort(by_time.begin(), by_time.end(), [&](size_t a, size_t b) { return requests[a].first < requests[b].first; });
+  for (const size_t i : by_time) {  // what a request replaces comes before it
+    const BufferRequest& r = requests[i];
+    if (r.replaces < 0) {
+      chain[i] = buffers.size();
+      buffers.push_back({"", r.bytes, r.first, r.last, -1});
+    } else {
+      chain[i] = chain[static_cast<size_t>(r.replaces)];
+      buffers[chain[i]].last = std::max(buffers[chain[i]].last, r.last);
+    }
+  }
+  return buffers;
+}
+
 bool live_together(const BufferRequest& a, const BufferRequest& b) { return a.first <= b.last && b.first <= a.last; }
 
 }  // namespace
 
-MemoryPlan plan_memory(Span<const BufferRequest> requests) {
+MemoryPlan plan_memory(Span<const BufferRequest> all) {
+  std::vector<size_t> chain;
+  const std::vector<BufferRequest> requests = join_chains(all, chain);
   MemoryPlan plan;
   plan.offsets.resize(requests.size());
   std::vector<size_t> by_size(requests.size());
@@ -42,6 +65,9 @@ MemoryPlan plan_memory(Span<const BufferRequest> requests) {
                                    [&](size_t value, size_t other) { return value < plan.offsets[other]; }),
                   i);
   }
+  std::vector<size_t> offsets;
+  for (const size_t buffer : chain) offsets.push_back(plan.offsets[buffer]);
+  plan.offsets = std::move(offsets);
   return plan;
 }
 
@@ -75,8 +101,19 @@ std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryP
   std::map<size_t, size_t> live;  // offset to buffer
   for (const Event& event : events) {
     const size_t begin = plan.offsets[event.buffer], end = begin + requests[event.buffer].bytes;
+    const auto found = live.find(begin);
     if (event.ends) {
-      live.erase(begin);
+      if (found != live.end() && found->second == event.buffer) live.erase(found);  // else another one has taken over
+      continue;
+    }
+    if (const int replaced = requests[event.buffer].replaces; replaced >= 0) {
+      const BufferRequest& before = requests[static_cast<size_t>(replaced)];
+      if (found == live.end() || found->second != static_cast<size_t>(replaced) || before.last != event.time ||
+          before.bytes < requests[event.buffer].bytes) {
+        return message(quoted(requests[event.buffer].name), " at ", begin, " to ", end, " cannot take over from ",
+                       quoted(before.name), " at time ", event.time);
+      }
+      found->second = event.buffer;
       continue;
     }
     const auto above = live.lower_bound(begin);

@@ -14,6 +14,9 @@ struct BufferRequest {
   std::string name;
   size_t bytes = 0;
   int first = 0, last = 0;
+  // The request whose memory this one takes over, from the same offset on, at the time at which that one ends: a step that works
+  // in place. -1: none. One request takes over another at most once, and is not larger.
+  int replaces = -1;
 };
 
 struct MemoryPlan {
@@ -21,10 +24,12 @@ struct MemoryPlan {
   size_t arena_bytes = 0;
 };
 
-// Greedy by size: the largest buffer first, each into the smallest gap between those that live at the same time.
+// Greedy by size: the largest buffer first, each into the smallest gap between those that live at the same time. Requests that
+// take over from each other are one buffer.
 MemoryPlan plan_memory(Span<const BufferRequest> requests);
 
-// Checks a plan without sharing code with plan_memory: alignment, bounds, and at every time no two buffers on the same byte.
+// Checks a plan without sharing code with plan_memory: alignment, bounds, and at every time no two buffers on the same byte but
+// for one that takes over another's at that time.
 // Returns what is wrong, or an empty string.
 std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryPlan& plan);
 

@@ -12,6 +12,7 @@
 #include <new>
 #include <sstream>
 
+#include "core/cores.hpp"
 #include "core/pages.hpp"
 #include "kernels/check.hpp"
 #include "runtime/layout_plan.hpp"
@@ -153,10 +154,13 @@ std::unique_ptr<Session> Session::load(AlignedBuffer<uint8_t> file, const std::s
 template <class Read>
 std::unique_ptr<Session> Session::load(const std::string& name, const SessionOptions& options, const Read& read) {
   const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file
+  const std::vector<int> cores = select_cores(options.cores);
+  const int threads = options.threads.value_or(options.cores.empty() ? 1 : static_cast<int>(cores.size()));
+  check_cores(cores, threads);
   try {
     Model model = read();
     try {
-      return std::unique_ptr<Session>(new Session(model, isa, options.threads));
+      return std::unique_ptr<Session>(new Session(model, isa, threads, cores));
     } catch (const Error& error) {  // the reader's errors begin with the name already
       throw Error(error.code(), name + ": " + error.what());
     }
@@ -165,13 +169,15 @@ std::unique_ptr<Session> Session::load(const std::string& name, const SessionOpt
   }
 }
 
-Session::Session(Model& model, Isa isa, int threads) : isa_(isa), pool_(threads), metadata_(model.metadata) {
+Session::Session(Model& model, Isa isa, int threads, const std::vector<int>& cores)
+    : isa_(isa), pool_(threads, cores), metadata_(model.metadata) {
   for (const int i : model.inputs) input_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   for (const int i : model.outputs) output_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   const std::vector<TensorDesc> descs = plan_layouts(model);
   request_activations(model, descs);
   plan_arena();  // refuses networks that do not fit before a kernel makes tables for them
   prepare(model, descs);
+  replace_inputs(model);
   request_workspaces();
   plan_arena();
   bind(model, descs);
@@ -247,6 +253,23 @@ void Session::request_activations(const Model& model, const std::vector<TensorDe
   for (const int i : model.outputs) requests_[static_cast<size_t>(slots_[static_cast<size_t>(i)])].last = export_time;
 }
 
+// An output takes the place of an input that dies in the step, where the kernel can work like that: reshapes then cost nothing,
+// and element-wise steps and residual additions no memory of their own.
+void Session::replace_inputs(const Model& model) {
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    const Step& step = model.steps[i];
+    const std::vector<int> inputs = kernel_inputs(step);
+    BufferRequest& output = requests_[static_cast<size_t>(slots_[static_cast<size_t>(step.output)])];
+    for (size_t k = 0; k < inputs.size() && output.replaces < 0; ++k) {
+      if (inputs[k] == kAbsent || !steps_[i].kernel->may_replace(k)) continue;
+      const int slot = slots_[static_cast<size_t>(inputs[k])];
+      const BufferRequest& input = requests_[static_cast<size_t>(slot)];
+      const bool read_once = std::count(inputs.begin(), inputs.end(), inputs[k]) == 1;
+      if (read_once && input.last == output.first && input.bytes == output.bytes) output.replaces = slot;
+    }
+  }
+}
+
 void Session::request_workspaces() {
   for (size_t i = 0; i < steps_.size(); ++i) {
     const int time = static_cast<int>(i) + 1;
@@ -311,6 +334,7 @@ void Session::describe_plan(const Model& model, const std::vector<TensorDesc>& d
     const auto slot = static_cast<size_t>(slots_[i]);
     buffer(requests_[slot], memory_.offsets[slot]);
     out << ' ' << dtype_name(descs[i].dtype) << list(model.tensors[i].shape());
+    if (requests_[slot].replaces >= 0) out << " in place of " << requests_[static_cast<size_t>(requests_[slot].replaces)].name;
     if (descs[i].planar()) {
       const Border& b = descs[i].layout.border;
       out << " pitch " << descs[i].layout.pitch << " border " << b.top << ' ' << b.left << ' ' << b.bottom << ' ' << b.right;

@@ -17,8 +17,9 @@
 namespace edgelane {
 
 struct SessionOptions {
-  int threads = 1;  // the caller's own thread included
-  std::string isa;  // as select_isa takes it
+  std::optional<int> threads;  // the caller's own thread included; without, one for each of `cores`, or one
+  std::string isa;             // as select_isa takes it
+  std::string cores;           // as select_cores takes it
 };
 
 // An input or output as the caller sees it: a dense row-major array.
@@ -86,11 +87,12 @@ class Session {
   };
 
   // Weights are taken out of the model's file as they are packed.
-  Session(Model& model, Isa isa, int threads);
+  Session(Model& model, Isa isa, int threads, const std::vector<int>& cores);
   template <class Read>
   static std::unique_ptr<Session> load(const std::string& name, const SessionOptions& options, const Read& read);
   void request_activations(const Model& model, const std::vector<TensorDesc>& descs);
   void prepare(Model& model, const std::vector<TensorDesc>& descs);
+  void replace_inputs(const Model& model);
   void request_workspaces();
   void plan_arena();
   void bind(const Model& model, const std::vector<TensorDesc>& descs);

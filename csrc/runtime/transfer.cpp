@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/border.hpp"
+#include "kernels/split.hpp"
 
 namespace edgelane {
 namespace {
@@ -34,39 +35,41 @@ PlaneChannels channels_of(const PlanarLayout& l, bool int8, int plane) {
   return {std::min(width, l.channels - first), (int64_t{image} * l.channels + first) * l.height * l.width};
 }
 
-void import_plane(const TensorDesc& desc, const uint8_t* array, uint32_t* to, PlaneChannels channels) noexcept {
+void import_rows(const TensorDesc& desc, const uint8_t* array, uint32_t* to, PlaneChannels channels, RowRange rows) noexcept {
   const PlanarLayout& l = desc.layout;
   const int64_t pixels = int64_t{l.height} * l.width;
   if (!desc.int8()) {
     const uint8_t* from = array + channels.first_element * 4;
     const size_t row_bytes = static_cast<size_t>(l.width) * 4;
-    for (int y = 0; y < l.height; ++y) std::memcpy(to + l.index(y, 0), from + static_cast<size_t>(y) * row_bytes, row_bytes);
+    for (int y = rows.first; y < rows.last; ++y)
+      std::memcpy(to + l.index(y, 0), from + static_cast<size_t>(y) * row_bytes, row_bytes);
   } else {
     const uint8_t* from = array + channels.first_element;
     for (int c = 0; c < channels.count; ++c) {
-      for (int y = 0; y < l.height; ++y) {
+      for (int y = rows.first; y < rows.last; ++y) {
         const uint8_t* row = from + c * pixels + int64_t{y} * l.width;
         auto* quads = reinterpret_cast<uint8_t*>(to + l.index(y, 0)) + c;
         for (int x = 0; x < l.width; ++x) quads[x * kChannelGroup] = row[x] ^ kFlip;
       }
     }
-    if (channels.count < kChannelGroup) fill_channel_padding(to, l, border_word(desc));
+    if (channels.count < kChannelGroup) fill_channel_padding(to, l, border_word(desc), rows);
   }
-  fill_border(to, l, border_word(desc));
+  fill_border(to, l, border_word(desc), rows);
 }
 
-void export_plane(const TensorDesc& desc, const uint32_t* from, uint8_t* array, PlaneChannels channels) noexcept {
+void export_rows(const TensorDesc& desc, const uint32_t* from, uint8_t* array, PlaneChannels channels, RowRange rows) noexcept {
   const PlanarLayout& l = desc.layout;
   const int64_t pixels = int64_t{l.height} * l.width;
   if (!desc.int8()) {
     uint8_t* to = array + channels.first_element * 4;
     const size_t row_bytes = static_cast<size_t>(l.width) * 4;
-    for (int y = 0; y < l.height; ++y) std::memcpy(to + static_cast<size_t>(y) * row_bytes, from + l.index(y, 0), row_bytes);
+    for (int y = rows.first; y < rows.last; ++y)
+      std::memcpy(to + static_cast<size_t>(y) * row_bytes, from + l.index(y, 0), row_bytes);
     return;
   }
   uint8_t* to = array + channels.first_element;
   for (int c = 0; c < channels.count; ++c) {
-    for (int y = 0; y < l.height; ++y) {
+    for (int y = rows.first; y < rows.last; ++y) {
       uint8_t* row = to + c * pixels + int64_t{y} * l.width;
       const auto* quads = reinterpret_cast<const uint8_t*>(from + l.index(y, 0)) + c;
       for (int x = 0; x < l.width; ++x) row[x] = quads[x * kChannelGroup] ^ kFlip;
@@ -80,17 +83,17 @@ int planes_of(const TensorDesc& desc) { return desc.layout.batch * desc.layout.g
 
 void import_array(const TensorDesc& desc, const void* array, void* activation, ThreadPool& pool) noexcept {
   if (!desc.planar()) return copy_plain(desc, array, activation);
-  pool.parallel_for(planes_of(desc), [&](int plane, int) {
-    import_plane(desc, static_cast<const uint8_t*>(array), static_cast<uint32_t*>(activation) + plane * desc.layout.plane,
-                 channels_of(desc.layout, desc.int8(), plane));
+  parallel_rows(pool, planes_of(desc), desc.layout.height, desc.layout.plane, [&](int64_t plane, RowRange rows) {
+    import_rows(desc, static_cast<const uint8_t*>(array), static_cast<uint32_t*>(activation) + plane * desc.layout.plane,
+                channels_of(desc.layout, desc.int8(), static_cast<int>(plane)), rows);
   });
 }
 
 void export_array(const TensorDesc& desc, const void* activation, void* array, ThreadPool& pool) noexcept {
   if (!desc.planar()) return copy_plain(desc, activation, array);
-  pool.parallel_for(planes_of(desc), [&](int plane, int) {
-    export_plane(desc, static_cast<const uint32_t*>(activation) + plane * desc.layout.plane, static_cast<uint8_t*>(array),
-                 channels_of(desc.layout, desc.int8(), plane));
+  parallel_rows(pool, planes_of(desc), desc.layout.height, desc.layout.plane, [&](int64_t plane, RowRange rows) {
+    export_rows(desc, static_cast<const uint32_t*>(activation) + plane * desc.layout.plane, static_cast<uint8_t*>(array),
+                channels_of(desc.layout, desc.int8(), static_cast<int>(plane)), rows);
   });
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -104,6 +105,12 @@ def test_wrong_feeds(lane, feeds, message):
         ({"threads": 2**40}, "expected threads to be a whole number"),
         ({"threads": 1.5}, "expected threads to be a whole number, found 1.5"),
         ({"threads": True}, "expected threads to be a whole number"),
+        ({"cores": "0-", "threads": 1}, "expected CPU numbers below 8192 such as 2,3 or 0-3, found '0-'"),
+        ({"cores": [8191]}, "CPU 8191 is not available to this process, which may use"),
+        ({"cores": []}, "expected cores such as"),
+        ({"cores": 0}, "expected cores such as"),
+        ({"cores": [0.5]}, "expected a core to be a whole number"),
+        ({"cores": [-1]}, "expected CPU numbers"),
         ({"isa": "avx9"}, "unknown instruction set 'avx9'"),
         ({"isa": 2}, "expected isa to be a name"),
     ],
@@ -192,6 +199,47 @@ def test_profile(lane, images):
     assert all(row.time_us >= 0 for row in rows)
     with pytest.raises(EdgelaneError, match="expected repeats of 1 or more, found 0"):
         session.profile({"images": images}, repeats=0)
+
+
+def test_cores(lane, images, monkeypatch):
+    allowed = sorted(os.sched_getaffinity(0))
+    expected = Session(lane).run({"images": images})["scores"]
+    session = Session(lane, cores=allowed)
+    assert session.threads == len(allowed)
+    np.testing.assert_array_equal(session.run({"images": images})["scores"], expected)
+    assert Session(lane, threads=1, cores=",".join(map(str, reversed(allowed)))).threads == 1
+    assert os.sched_getaffinity(0) == set(allowed), "the caller is never pinned"
+    with pytest.raises(EdgelaneError, match=f"expected a CPU for each of {len(allowed) + 1} threads, found cores"):
+        Session(lane, threads=len(allowed) + 1, cores=allowed)
+    monkeypatch.setenv("EDGELANE_CORES", str(allowed[0]))
+    assert Session(lane).threads == 1
+    with pytest.raises(EdgelaneError, match="expected a CPU for each of 2 threads"):
+        Session(lane, threads=2)
+    monkeypatch.setenv("EDGELANE_CORES", "all")
+    with pytest.raises(EdgelaneError, match="EDGELANE_CORES: expected CPU numbers"):
+        Session(lane)
+
+
+def test_sessions_share_their_threads(lane, images):
+    tasks = lambda: len(os.listdir("/proc/self/task"))  # noqa: E731
+    first = Session(lane, threads=3)
+    before = tasks()
+    others = [Session(lane, threads=count) for count in (2, 3, 3)]
+    assert tasks() == before
+    expected = first.run({"images": images})["scores"]
+    wrong = []
+
+    def work(session):
+        for _ in range(200):
+            if not np.array_equal(session.run({"images": images})["scores"], expected):
+                wrong.append(1)
+
+    callers = [threading.Thread(target=work, args=(session,)) for session in (first, *others)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
 
 
 def test_threads_may_share_a_session(lane, images):

@@ -46,8 +46,13 @@ typedef enum edgelane_dtype {
 typedef struct edgelane_session edgelane_session;
 
 typedef struct edgelane_options {
-  int threads;     /* 0: one; the calling thread is the first */
+  int threads;     /* 0: one for each of `cores`, or one; the calling thread is the first */
   const char* isa; /* "scalar", "avx2", "avx512", "avx512_vnni"; NULL: the environment's EDGELANE_ISA, else the best one */
+  /* "2,3" or "0-3": the CPUs for this session's threads, one for each at least; NULL: the environment's EDGELANE_CORES, else any.
+   * The second thread stays on the second CPU and so on; the first CPU is the calling thread's, which is never pinned: pin it
+   * yourself (taskset, pthread_setaffinity_np). Sessions with the same cores, or without, share their threads: one that finds
+   * them at work for another session runs on its calling thread alone. */
+  const char* cores;
 } edgelane_options;
 
 /* An input or output: a dense row-major array. `name` lives as long as the session. */

@@ -28,8 +28,9 @@ inline void check(edgelane_status status) {
 }
 
 struct Options {
-  int threads = 1;
-  std::string isa;  // empty: EDGELANE_ISA, else the best one
+  int threads = 0;    // 0: one for each of `cores`, or one
+  std::string isa;    // empty: EDGELANE_ISA, else the best one
+  std::string cores;  // "2,3" or "0-3", see edgelane_options; empty: EDGELANE_CORES, else any
 };
 
 // A loaded network. It moves and does not copy; one thread at a time may use it.
@@ -84,7 +85,8 @@ class Session {
   };
 
   static edgelane_options c_options(const Options& options) {
-    return {options.threads, options.isa.empty() ? nullptr : options.isa.c_str()};
+    return {options.threads, options.isa.empty() ? nullptr : options.isa.c_str(),
+            options.cores.empty() ? nullptr : options.cores.c_str()};
   }
 
   void own(edgelane_session* session) {

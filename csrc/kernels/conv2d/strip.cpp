@@ -105,6 +105,7 @@ class StripConv final : public PreparedKernel {
   }
 
   void set_f32(Span<const float> bias) {
+    allow_replacing_residual();
     bias_f32_ = AlignedBuffer<float>(padded_channels());
     std::copy(bias.begin(), bias.end(), bias_f32_.data());
     packed_bytes_ += bias_f32_.bytes();
@@ -112,7 +113,10 @@ class StripConv final : public PreparedKernel {
 
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
-    if (requantize_.float_output) output_planes_ = problem_.output.channels;
+    if (requantize_.float_output)
+      output_planes_ = problem_.output.channels;
+    else
+      allow_replacing_residual();
     bias_s32_ = AlignedBuffer<int32_t>(padded_channels());
     multiplier_ = AlignedBuffer<float>(padded_channels());
     std::copy(scales.bias.begin(), scales.bias.end(), bias_s32_.data());
@@ -145,6 +149,11 @@ class StripConv final : public PreparedKernel {
 
  private:
   size_t padded_channels() const { return align_up(static_cast<size_t>(oc_blocks_) * kernel_->block_oc + kChannelGroup, 16); }
+
+  // The epilogue reads a residual where, and right before, it stores the result.
+  void allow_replacing_residual() {
+    if (problem_.residual.channels != 0 && same_layout(problem_.residual, problem_.output)) allow_replacing(1);
+  }
 
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4.
   void plan_tiles() {

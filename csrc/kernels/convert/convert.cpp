@@ -36,23 +36,21 @@ void run_quantize(const TensorDesc& input, const TensorDesc& output, const Conve
   }
   const PlanarLayout &in = input.layout, &out = output.layout;
   const int groups = out.groups(true);
-  parallel_ranges(*args.pool, static_cast<int64_t>(out.batch) * groups, out.plane * kChannelGroup,
-                  [&](int64_t begin, int64_t end) {
-                    for (int64_t i = begin; i < end; ++i) {
-                      const int group = static_cast<int>(i % groups), last = out.channels - 1;
-                      uint32_t* plane = static_cast<uint32_t*>(args.output) + i * out.plane;
-                      const float* planes[kChannelGroup];
-                      for (int k = 0; k < kChannelGroup; ++k) {  // lanes behind the last channel become the zero point afterwards
-                        planes[k] = x + (i / groups * in.channels + std::min(group * kChannelGroup + k, last)) * in.plane;
-                      }
-                      for_rows(in, out, [&](int64_t from, int64_t to, int64_t n) {
-                        const float* const row[4] = {planes[0] + from, planes[1] + from, planes[2] + from, planes[3] + from};
-                        rows.quantize_quads(row, plane + to, n, q.scale, q.zero_point);
-                      });
-                      if (group == groups - 1) fill_channel_padding(plane, out, border_word(output));
-                      fill_border(plane, out, border_word(output));
-                    }
+  parallel_rows(*args.pool, static_cast<int64_t>(out.batch) * groups, out.height, out.plane * kChannelGroup,
+                [&](int64_t i, RowRange range) {
+                  const int group = static_cast<int>(i % groups), last = out.channels - 1;
+                  uint32_t* plane = static_cast<uint32_t*>(args.output) + i * out.plane;
+                  const float* planes[kChannelGroup];
+                  for (int k = 0; k < kChannelGroup; ++k) {  // lanes behind the last channel become the zero point afterwards
+                    planes[k] = x + (i / groups * in.channels + std::min(group * kChannelGroup + k, last)) * in.plane;
+                  }
+                  for_rows(in, out, range, [&](int64_t from, int64_t to, int64_t n) {
+                    const float* const row[4] = {planes[0] + from, planes[1] + from, planes[2] + from, planes[3] + from};
+                    rows.quantize_quads(row, plane + to, n, q.scale, q.zero_point);
                   });
+                  if (group == groups - 1) fill_channel_padding(plane, out, border_word(output), range);
+                  fill_border(plane, out, border_word(output), range);
+                });
 }
 
 void run_dequantize(const TensorDesc& input, const TensorDesc& output, const ConvertRows& rows, const KernelArgs& args) noexcept {
@@ -104,11 +102,12 @@ std::unique_ptr<PreparedKernel> prepare_requantize(const TensorDesc& input, cons
                                                    const KernelOptions& options) {
   check_conversion("requantize", input, DType::int8, output, DType::int8);
   const std::vector<uint8_t> table = byte_table(input.quant, output.quant, [](float real) { return real; });
-  return make_kernel(select_kernel("convert", "requantize_s8", options), 0, [input, output, table](const KernelArgs& args) {
+  const auto run = [input, output, table](const KernelArgs& args) {
     for_same_shape<uint8_t>(args, input, output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
       for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
     });
-  });
+  };
+  return make_kernel(select_kernel("convert", "requantize_s8", options), 0, run, 0, {same_memory(input, output)});
 }
 
 }  // namespace edgelane

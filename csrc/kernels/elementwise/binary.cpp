@@ -252,9 +252,14 @@ void run_broadcast_s8(const BinaryProblem& p, const ElementwiseRows& rows, const
 
 std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, const KernelOptions& options) {
   check_binary(problem);
+  // An operand of the output's shape is read an element at a time, where the result goes.
+  const auto replaceable = [&](const TensorDesc& operand) {
+    return beside(operand, problem.output) == Beside::same && same_memory(operand, problem.output);
+  };
+  const bool a = replaceable(problem.a), b = replaceable(problem.b);
   if (!problem.output.int8()) {
     const KernelEntry& entry = select_kernel("elementwise", "binary_f32", options);
-    return make_kernel(entry, 0, FloatBroadcast(problem, *EDGELANE_FOR_ISA(entry.isa, elementwise_rows)));
+    return make_kernel(entry, 0, FloatBroadcast(problem, *EDGELANE_FOR_ISA(entry.isa, elementwise_rows)), 0, {a, b});
   }
   if (beside(problem.a, problem.output) == Beside::other || beside(problem.b, problem.output) == Beside::other) {
     const KernelEntry& entry = select_kernel("elementwise", "broadcast_s8", options);
@@ -262,9 +267,10 @@ std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, con
                        [problem](const KernelArgs& args) { run_broadcast_s8(problem, scalar::elementwise_rows, args); });
   }
   const KernelEntry& entry = select_kernel("elementwise", "binary_s8", options);
-  return make_kernel(entry, 0, [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+  const auto run = [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
     run_binary_s8(problem, *rows, args);
-  });
+  };
+  return make_kernel(entry, 0, run, 0, {a, b});
 }
 
 }  // namespace edgelane

@@ -63,18 +63,20 @@ std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const
         "expected float32 or int8 on both sides, found " + shape_text(input) + " and " + shape_text(output));
   if (!input.int8()) {
     const KernelEntry& entry = select_kernel("elementwise", "unary_f32", options);
-    return make_kernel(entry, 0, [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+    const auto run = [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
       for_same_shape<float>(args, problem.input, problem.output,
                             [&](const float* x, float* y, int64_t n) { rows->unary(x, y, n, problem.activation); });
-    });
+    };
+    return make_kernel(entry, 0, run, 0, {same_memory(input, output)});
   }
   const std::vector<uint8_t> table =
       byte_table(input.quant, output.quant, [&](float real) { return activate(real, problem.activation); });
-  return make_kernel(select_kernel("elementwise", "unary_s8", options), 0, [problem, table](const KernelArgs& args) {
+  const auto run = [problem, table](const KernelArgs& args) {
     for_same_shape<uint8_t>(args, problem.input, problem.output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
       for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
     });
-  });
+  };
+  return make_kernel(select_kernel("elementwise", "unary_s8", options), 0, run, 0, {same_memory(input, output)});
 }
 
 std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Span<const float> scale, Span<const float> shift,
@@ -88,7 +90,7 @@ std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Spa
       rows->affine(x, &s[channel], &t[channel], per_element, y, n, problem.activation);
     });
   };
-  return make_kernel(entry, 0, run, (s.size() + t.size()) * sizeof(float));
+  return make_kernel(entry, 0, run, (s.size() + t.size()) * sizeof(float), {same_memory(problem.input, problem.output)});
 }
 
 std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,
@@ -101,7 +103,7 @@ std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const Ten
       rows->prelu(x, &s[channel], per_element, y, n);
     });
   };
-  return make_kernel(entry, 0, run, s.size() * sizeof(float));
+  return make_kernel(entry, 0, run, s.size() * sizeof(float), {same_memory(input, output)});
 }
 
 }  // namespace edgelane

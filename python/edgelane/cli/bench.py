@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgelane.bench.timing import BenchmarkResult
-from edgelane.cli.console import out, print_json, print_table, progress_bar, warn
+from edgelane.cli.console import CoresOption, out, print_json, print_table, progress_bar, use_cores, warn
 from edgelane.errors import EdgelaneError
 from edgelane.files import make_folder, write_json
 
@@ -20,6 +20,7 @@ def bench(
         typer.Option(help="Engines to compare with: onnxruntime, openvino, torch; ENGINE=FILE for another file."),
     ] = "",
     threads: Annotated[str, typer.Option(help="Thread counts, one comparison for each, as 1,2.")] = "1",
+    cores: CoresOption = None,
     seconds: Annotated[float, typer.Option(help="Measuring time for each thread count.")] = 10.0,
     json: Annotated[
         str | None,
@@ -34,6 +35,7 @@ def bench(
     from edgelane.bench.compare import compare
 
     counts = parse_threads(threads)
+    use_cores(cores)
     target = model.with_name("bench.json") if json is None else Path(json)
     if json != "-" and model.is_file():
         make_folder(target.parent)  # before the measurement, not after it

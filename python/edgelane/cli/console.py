@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -18,6 +19,18 @@ ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of
 IsaOption = Annotated[
     str | None, typer.Option("--isa", help="Force a kernel set, for instance avx2; `edgelane doctor` lists them.")
 ]
+CoresOption = Annotated[
+    str | None, typer.Option("--cores", help="CPUs to stay on, one for each thread at least, as 2,3 or 0-3.")
+]
+
+
+def use_cores(cores: str | None) -> None:
+    """Keep this process, and with it every engine's threads, to these CPUs, and each of edgelane's threads to one of them."""
+    if cores is not None:
+        from edgelane import _C
+
+        os.sched_setaffinity(0, _C.select_cores(cores))
+        os.environ["EDGELANE_CORES"] = cores
 
 
 def out() -> Console:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from edgelane.cli.console import IsaOption, JsonFlag, ThreadsOption, out, print_json, print_table, progress_bar, warn
+from edgelane.cli.console import (
+    CoresOption,
+    IsaOption,
+    JsonFlag,
+    ThreadsOption,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    use_cores,
+    warn,
+)
 
 ROWS_SHOWN = 20
 
@@ -21,11 +32,13 @@ def run(
     ] = None,
     threads: ThreadsOption = 1,
     isa: IsaOption = None,
+    cores: CoresOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Run a compiled network on pictures: predictions, overlays, and the latency from decoded image to answer."""
     from edgelane.runtime.predict import run as run_model
 
+    use_cores(cores)
     with progress_bar("running") as update:
 
         def progress(done: int, total: int | None) -> None:

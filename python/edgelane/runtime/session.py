@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,24 +61,37 @@ class ProfileRow:
 class Session:
     """A compiled network that runs on this machine's CPU.
 
-    `path` is a `.lane` file. `threads` counts the calling thread too. `isa` forces a kernel set ("scalar", "avx2",
+    `path` is a `.lane` file. `threads` counts the calling thread too; None means one, or one for each of `cores`.
+    `cores` are the CPUs for these threads, as numbers in order ([2, 3]) or as text ("2,3", "0-3"), at least one for
+    each; None takes the environment variable EDGELANE_CORES, else leaves the threads to the system. The second thread
+    stays on the second CPU and so on; the first CPU is the calling thread's, which is never pinned: do that yourself
+    (`taskset`, `os.sched_setaffinity`). Sessions with the same cores, or without, share their threads: one that finds
+    them at work for another session runs on its calling thread alone. `isa` forces a kernel set ("scalar", "avx2",
     "avx512", "avx512_vnni"); None takes the environment variable EDGELANE_ISA, else the best one that this CPU has.
 
     Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python
     threads may share a session and take turns; for runs at the same time, load one for each.
 
-    Raises EdgelaneError where the file is missing, damaged or of a newer version, and where `threads` or `isa` make no
-    sense.
+    Raises EdgelaneError where the file is missing, damaged or of a newer version, where `threads`, `isa` or `cores` make no
+    sense, and for a CPU that this process may not use.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1, isa: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        isa: str | None = None,
+        cores: Sequence[int] | str | None = None,
+    ) -> None:
         name = os.fspath(path)
         if "\0" in name:
             raise EdgelaneError(f"expected a path, found {name!r}")
         if isa is not None and not isinstance(isa, str):
             raise EdgelaneError(f"expected isa to be a name such as 'avx2', found {isa!r}")
-        self._session = _C.Session(os.fsencode(name), _integer(threads, "threads"), isa or "")
+        self._session = _C.Session(
+            os.fsencode(name), None if threads is None else _integer(threads, "threads"), isa or "", _core_list(cores)
+        )
         self._path = name
         self.inputs: tuple[TensorSpec, ...] = _specs(self._session.inputs)
         self.outputs: tuple[TensorSpec, ...] = _specs(self._session.outputs)
@@ -160,6 +173,21 @@ def _integer(value: object, name: str) -> int:
     if number is None or isinstance(value, bool) or not -(2**31) <= number < 2**31:
         raise EdgelaneError(f"expected {name} to be a whole number, found {value!r}")
     return number
+
+
+def _core_list(cores: Sequence[int] | str | None) -> str:
+    """`cores` as the runtime reads it; "" leaves the choice to the environment."""
+    if cores is None:
+        return ""
+    if isinstance(cores, str):
+        text = cores
+    elif isinstance(cores, Sequence):
+        text = ",".join(str(_integer(core, "a core")) for core in cores)
+    else:
+        raise EdgelaneError(f"expected cores such as [2, 3] or '0-3', found {cores!r}")
+    if not text:
+        raise EdgelaneError(f"expected cores such as [2, 3] or '0-3', found {cores!r}")
+    return text
 
 
 def _specs(tensors: list[_C._Tensor]) -> tuple[TensorSpec, ...]:

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <thread>
 #include <vector>
 
+#include "core/cores.hpp"
 #include "core/status.hpp"
 
 namespace edgelane {
@@ -90,6 +92,111 @@ TEST(ThreadPoolTest, WorkIsSharedBetweenThreads) {
   });
   EXPECT_EQ(workers.load(), 2);
 }
+
+// Names of the threads that took part in a job whose tasks wait for each other, so that each thread gets one.
+std::vector<std::thread::id> members(ThreadPool& pool) {
+  std::vector<std::thread::id> ids(static_cast<size_t>(pool.threads()));
+  std::atomic<int> arrived{0};
+  pool.parallel_for(pool.threads(), [&](int, int worker) {
+    ids[static_cast<size_t>(worker)] = std::this_thread::get_id();
+    arrived.fetch_add(1);
+    while (arrived.load() < pool.threads()) std::this_thread::yield();
+  });
+  return ids;
+}
+
+TEST(ThreadPoolTest, PoolsShareTheirWorkers) {
+  ThreadPool two(2), other_two(2), four(4);
+  const std::vector<std::thread::id> ids = members(four);
+  EXPECT_EQ(std::set<std::thread::id>(ids.begin(), ids.end()).size(), 4u);
+  EXPECT_EQ(ids[0], std::this_thread::get_id());
+  for (ThreadPool* pool : {&two, &other_two})
+    EXPECT_EQ(members(*pool), std::vector<std::thread::id>(ids.begin(), ids.begin() + 2));
+}
+
+TEST(ThreadPoolTest, APoolWhoseWorkersAreBusyRunsOnItsCaller) {
+  ThreadPool busy(2), other(2);
+  std::atomic<bool> release{false};
+  std::atomic<int> working{0};
+  std::thread caller([&] {
+    busy.parallel_for(2, [&](int, int) {
+      working.fetch_add(1);
+      while (!release.load()) std::this_thread::yield();
+    });
+  });
+  while (working.load() < 2) std::this_thread::yield();
+  std::vector<int> workers(64, -1);
+  std::vector<std::thread::id> ids(64);
+  other.parallel_for(64, [&](int task, int worker) {
+    workers[static_cast<size_t>(task)] = worker;
+    ids[static_cast<size_t>(task)] = std::this_thread::get_id();
+  });
+  EXPECT_EQ(workers, std::vector<int>(64, 0));
+  EXPECT_EQ(ids, std::vector<std::thread::id>(64, std::this_thread::get_id()));
+  release = true;
+  caller.join();
+  EXPECT_EQ(members(other).size(), 2u) << "afterwards it has them again";
+}
+
+TEST(ThreadPoolTest, PoolsInSeveralThreadsAtOnce) {
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int round = 0; round < 20; ++round) {  // pools come and go while others work
+        ThreadPool pool(2 + caller % 3);
+        for (int job = 0; job < 100; ++job) {
+          std::vector<std::atomic<int>> count(37);
+          pool.parallel_for(37, [&](int task, int worker) {
+            count[static_cast<size_t>(task)].fetch_add(1);
+            if (worker >= pool.threads()) wrong.fetch_add(1);
+          });
+          for (const auto& c : count) wrong.fetch_add(c.load() != 1);
+        }
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+// Each worker begins with its own part of the tasks and takes them in order; a slow start of the other one cannot be told from
+// help, so the part is looked at where both are known to work.
+TEST(ThreadPoolTest, AWorkerBeginsWithItsOwnPart) {
+  ThreadPool pool(2);
+  std::vector<int> first(2, -1);
+  std::atomic<int> arrived{0};
+  pool.parallel_for(10, [&](int task, int worker) {
+    if (first[static_cast<size_t>(worker)] >= 0) return;
+    first[static_cast<size_t>(worker)] = task;
+    arrived.fetch_add(1);
+    while (arrived.load() < 2) std::this_thread::yield();
+  });
+  EXPECT_EQ(first, (std::vector<int>{0, 5}));
+}
+
+#if defined(__linux__)
+TEST(ThreadPoolTest, WorkersStayOnTheirCores) {
+  std::vector<int> cores = allowed_cores();
+  if (cores.size() < 2) GTEST_SKIP() << "one CPU";
+  cores.resize(2);
+  const std::vector<int> backwards(cores.rbegin(), cores.rend());
+  for (const std::vector<int>& order : {cores, backwards}) {
+    ThreadPool pool(2, order);
+    std::vector<std::vector<int>> masks(2);
+    std::atomic<int> arrived{0};
+    const std::vector<int> before = allowed_cores();
+    pool.parallel_for(2, [&](int, int worker) {
+      masks[static_cast<size_t>(worker)] = allowed_cores();
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    });
+    EXPECT_EQ(masks[1], std::vector<int>{order[1]});
+    EXPECT_EQ(masks[0], before) << "the caller is never pinned";
+  }
+  EXPECT_THROW(ThreadPool(3, cores), Error);
+}
+#endif
 
 TEST(ThreadPoolTest, StartsAndStopsWithoutWork) {
   for (int i = 0; i < 50; ++i) ThreadPool pool(4);

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "core/cores.hpp"
 #include "edgelane/edgelane.hpp"
 #include "runtime/every_op.hpp"
 
@@ -86,6 +87,9 @@ TEST_F(CApi, SameResultsFromMemoryAndThroughTheOwner) {
   options.threads = 2;
   api::Session owner(bytes_.data(), bytes_.size(), options);
   EXPECT_EQ(owner.threads(), 2);
+  options.threads = 0;
+  options.cores = cores_text(allowed_cores());
+  EXPECT_EQ(api::Session(bytes_.data(), bytes_.size(), options).threads(), static_cast<int>(allowed_cores().size()));
   api::Session moved = std::move(owner);
   std::vector<std::vector<char>> results;
   std::vector<void*> outputs;
@@ -113,6 +117,14 @@ TEST_F(CApi, EveryMistakeHasItsCodeAndMessage) {
   options.threads = 1;
   options.isa = "mmx";
   expect(edgelane_load(path_.c_str(), &options, &s), EDGELANE_INVALID_ARGUMENT, "mmx");
+  options.isa = nullptr;
+  options.cores = "0-";
+  expect(edgelane_load(path_.c_str(), &options, &s), EDGELANE_INVALID_ARGUMENT, "expected CPU numbers below 8192");
+  const std::string one_core = std::to_string(allowed_cores().front());
+  options.cores = one_core.c_str();
+  options.threads = 2;
+  expect(edgelane_load(path_.c_str(), &options, &s), EDGELANE_INVALID_ARGUMENT,
+         "expected a CPU for each of 2 threads, found cores");
   expect(edgelane_load_memory(nullptr, 5, nullptr, &s), EDGELANE_INVALID_ARGUMENT, "expected a file in memory");
   expect(edgelane_load_memory(bytes_.data(), 0, nullptr, &s), EDGELANE_INVALID_FILE, "not a .lane file");
   expect(edgelane_load_memory(bytes_.data(), bytes_.size() - 1, nullptr, &s), EDGELANE_INVALID_FILE, "cut off");

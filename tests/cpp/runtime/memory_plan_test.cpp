@@ -44,6 +44,44 @@ TEST(MemoryPlan, AResidualStaysAliveAcrossItsBlock) {
   for (size_t i = 1; i < 4; ++i) EXPECT_NE(plan.offsets[i], plan.offsets[0]);
 }
 
+TEST(MemoryPlan, AChainInPlaceUsesOneBuffer) {
+  std::vector<BufferRequest> requests;
+  for (int i = 0; i < 10; ++i) requests.push_back({"t" + std::to_string(i), 1000, i, i + 1, i - 1});
+  const MemoryPlan plan = plan_memory(requests);
+  EXPECT_EQ(verify_memory_plan(requests, plan), "");
+  EXPECT_EQ(plan.arena_bytes, align_up(1000));
+  std::reverse(requests.begin(), requests.end());  // the order of the requests is not that of time
+  for (int i = 0; i < 10; ++i) requests[static_cast<size_t>(i)].replaces = i == 9 ? -1 : i + 1;
+  EXPECT_EQ(verify_memory_plan(requests, plan_memory(requests)), "");
+}
+
+TEST(MemoryPlan, WhatIsReplacedStaysAliveUntilThen) {
+  // y takes over x, which lives beside a and b until then; c lives beside y only.
+  const std::vector<BufferRequest> requests = {
+      {"x", 640, 0, 3}, {"a", 640, 1, 2}, {"b", 640, 2, 3}, {"y", 640, 3, 4, 0}, {"c", 640, 4, 5}};
+  const MemoryPlan plan = plan_memory(requests);
+  EXPECT_EQ(verify_memory_plan(requests, plan), "");
+  EXPECT_EQ(plan.offsets[3], plan.offsets[0]);
+  EXPECT_EQ(plan.arena_bytes, 3 * 640u);
+}
+
+TEST(MemoryPlan, TheVerifierRefusesToReplaceWhatIsStillThere) {
+  const auto expect_wrong = [](const std::vector<BufferRequest>& requests, std::vector<size_t> offsets, const char* expected) {
+    MemoryPlan plan;
+    plan.offsets = std::move(offsets);
+    plan.arena_bytes = 1024;
+    EXPECT_NE(verify_memory_plan(requests, plan).find(expected), std::string::npos) << verify_memory_plan(requests, plan);
+  };
+  const BufferRequest x{"x", 100, 0, 2};
+  EXPECT_EQ(verify_memory_plan({std::vector<BufferRequest>{x, {"y", 100, 2, 3, 0}}}, {{0, 0}, 128}), "");
+  expect_wrong({x, {"y", 100, 1, 3, 0}}, {0, 0}, "cannot take over from \"x\" at time 1");                // x lives on
+  expect_wrong({x, {"y", 100, 3, 4, 0}}, {0, 0}, "cannot take over from \"x\" at time 3");                // x is gone
+  expect_wrong({x, {"y", 100, 2, 3, 0}}, {0, 128}, "cannot take over from \"x\" at time 2");              // elsewhere
+  expect_wrong({x, {"y", 101, 2, 3, 0}}, {0, 0}, "cannot take over from \"x\" at time 2");                // larger
+  expect_wrong({x, {"y", 100, 2, 3, 0}, {"z", 100, 2, 3, 0}}, {0, 0, 0}, "cannot take over from \"x\"");  // twice
+  expect_wrong({x, {"y", 100, 2, 4, 0}, {"z", 100, 3, 3}}, {0, 0, 64}, "\"z\" at 64 to 164 overlaps \"y\" at time 3");
+}
+
 TEST(MemoryPlan, RandomGraphsAreSoundAndNotWasteful) {
   std::mt19937 random(11);
   size_t planned = 0, needed = 0;

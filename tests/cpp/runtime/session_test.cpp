@@ -230,6 +230,96 @@ TEST(Session, ResidualsStayAlive) {
   expect_floats(run_one<float, float>(w, counting(16)), expected);
 }
 
+TEST(Session, StepsThatCanWorkInPlace) {
+  LaneWriter w;
+  const uint32_t x = w.input("x", DType::float32, {1, 3, 5, 7}), one = w.constant<float>("one", {1}, {1.0f});
+  const LaneWriter::Dims dims = {1, 3, 5, 7};
+  const uint32_t added = w.intermediate("added", DType::float32, dims), negated = w.intermediate("negated", DType::float32, dims);
+  const uint32_t sum = w.intermediate("sum", DType::float32, dims), flat = w.intermediate("flat", DType::float32, {1, 105});
+  const uint32_t scaled = w.intermediate("scaled", DType::float32, dims);
+  w.step("add", Op::binary, {x, one}, added, {ints(K::function, {0})});  // x lives on
+  w.step("scale", Op::affine, {added, w.constant<float>("s", {3}, {-1, -1, -1}), w.constant<float>("t", {3}, {0, 0, 0})}, scaled);
+  w.step("unary", Op::unary, {scaled}, negated, {ints(K::activation, {1})});  // relu
+  w.step("sum", Op::binary, {negated, x}, sum, {ints(K::function, {0})});
+  w.step("flatten", Op::reshape, {sum}, flat);
+  w.step("flatten again", Op::reshape, {flat}, w.output("y", DType::float32, {105}));
+  std::vector<float> values(105), expected(105);
+  for (size_t i = 0; i < 105; ++i) {
+    values[i] = static_cast<float>(i) - 50;
+    expected[i] = std::max(0.0f, -(values[i] + 1)) + values[i];
+  }
+  for (const int threads : {1, 3}) expect_floats(run_one<float, float>(w, values, threads), expected);
+  const std::string plan = load(w)->plan();
+  EXPECT_EQ(plan.find("in place of x"), plan.rfind("in place of x")) << plan;
+  for (const char* step : {"scaled float32[1, 3, 5, 7] in place of added", "negated float32[1, 3, 5, 7] in place of scaled",
+                           "sum float32[1, 3, 5, 7] in place of negated", "y float32[105] in place of flat"}) {
+    EXPECT_NE(plan.find(step), std::string::npos) << step << "\n" << plan;
+  }
+}
+
+// conv + residual with the residual's memory as the output's, against the same network in which somebody else needs the residual.
+template <class T>
+void compare_residual_in_place(DType dtype, uint32_t height, uint32_t width, uint32_t kernel) {
+  const bool int8 = dtype == DType::int8;
+  const uint32_t channels = 12;
+  std::vector<std::vector<uint8_t>> results;
+  for (const bool kept : {false, true}) {
+    LaneWriter w;
+    const LaneWriter::Dims dims = {1, channels, height, width};
+    const float scale = int8 ? 0.05f : 0.0f;
+    const int zero = int8 ? 3 : 0;
+    const uint32_t x = w.input("x", dtype, dims, scale, zero);
+    const uint32_t t = kept ? w.output("t", dtype, dims, scale, zero) : w.intermediate("t", dtype, dims, scale, zero);
+    const uint32_t u = w.intermediate("u", dtype, dims, scale, zero), y = w.output("y", dtype, dims, scale, zero);
+    const auto weights = [&](const char* name, uint32_t side) {
+      std::vector<T> v(channels * channels * side * side);
+      for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<T>(i % 5 == 0 ? 0 : static_cast<int>(i * 7 % 11) - 5);
+      return int8 ? w.constant<T>(name, {channels, channels, side, side}, v, {0.02f})
+                  : w.constant<T>(name, {channels, channels, side, side}, v);
+    };
+    const int64_t pad = kernel / 2;
+    w.step("first", Op::conv2d, {x, weights("w1", 1)}, t);
+    w.step("middle", Op::conv2d, {t, weights("w2", kernel)}, u, {ints(K::pads, {pad, pad, pad, pad})});
+    w.step("last", Op::conv2d, {u, weights("w3", 1), kAbsentInput, t}, y);
+    EXPECT_EQ(load(w)->plan().find("in place of t") != std::string::npos, !kept) << load(w)->plan();
+    for (const int threads : {1, 3}) {
+      RunnableSession session(load(w, threads));
+      EXPECT_EQ(session.run(), StatusCode::ok);
+      EXPECT_EQ(session.run(), StatusCode::ok) << "and once more on what the first run left";
+      results.push_back(session.output_arrays.back());
+    }
+  }
+  for (const std::vector<uint8_t>& result : results) EXPECT_EQ(result, results[0]) << height << " x " << width;
+}
+
+TEST(Session, AResidualThatDiesGivesItsMemory) {
+  for (const uint32_t kernel : {1, 3}) {
+    for (const auto& [height, width] : {std::pair<uint32_t, uint32_t>{1, 1}, {7, 7}, {14, 15}, {33, 70}}) {
+      compare_residual_in_place<float>(DType::float32, height, width, kernel);
+      compare_residual_in_place<int8_t>(DType::int8, height, width, kernel);
+    }
+  }
+}
+
+// The file's weights are given back as they are packed, and not before their last reader has them.
+TEST(Session, StepsMayShareWeights) {
+  LaneWriter w;
+  constexpr uint32_t kSize = 128;  // 16 pages of weights
+  std::vector<float> turn(kSize * kSize);
+  for (size_t i = 0; i < kSize; ++i) turn[i * kSize + (i + 1) % kSize] = 1.0f;  // y[i] = x[i + 1]
+  const uint32_t weights = w.constant<float>("turn", {kSize, kSize}, turn);
+  uint32_t last = w.input("x", DType::float32, {1, kSize});
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t next =
+        i == 3 ? w.output("y", DType::float32, {1, kSize}) : w.intermediate("t" + std::to_string(i), DType::float32, {1, kSize});
+    w.step("turn", Op::linear, {last, weights}, next);
+    last = next;
+  }
+  std::vector<float> expected(kSize);
+  for (size_t i = 0; i < kSize; ++i) expected[i] = static_cast<float>((i + 4) % kSize);
+  for (const int threads : {1, 2, 4}) expect_floats(run_one<float, float>(w, counting(kSize), threads), expected);
+}
+
 TEST(Session, SameBitsForEveryNumberOfThreadsAndEveryRun) {
   for (const Isa isa : available_isas()) {
     RunnableSession one(load(every_op_writer(), 1, isa_name(isa)));
@@ -332,6 +422,32 @@ TEST(Session, LimitsOfKernelsAreUnsupported) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), StatusCode::unsupported);
     EXPECT_NE(std::string(error.what()).find("test.lane: step \"step\" (max_pool2d): "), std::string::npos) << error.what();
+  }
+}
+
+// Steps are prepared side by side; of several errors the first step's is reported, whichever came first.
+TEST(Session, TheFirstErrorIsReportedForEveryNumberOfThreads) {
+  LaneWriter w;
+  const uint32_t x = w.input("x", DType::float32, {1, 1, 1, 5000});
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = std::to_string(i);
+    if (i < 3) {
+      w.step("relu " + name, Op::unary, {x}, w.output("y" + name, DType::float32, {1, 1, 1, 5000}), {ints(K::activation, {1})});
+    } else {
+      w.step("pool " + name, Op::max_pool2d, {x}, w.output("y" + name, DType::float32, {1, 1, 1, 1}),
+             {ints(K::kernel_shape, {1, 5000})});
+    }
+  }
+  for (const int threads : {1, 2, 4}) {
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      try {
+        load(w, threads);
+        FAIL() << "the file was loaded";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::unsupported);
+        EXPECT_NE(std::string(error.what()).find("step \"pool 3\" (max_pool2d): "), std::string::npos) << error.what();
+      }
+    }
   }
 }
 
