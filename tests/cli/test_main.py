@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from edgelane import __version__
 from edgelane.__main__ import main
 from edgelane.cli.bench import parse_threads
 from edgelane.cli.compile import parse_shape
-from edgelane.cli.console import human_bytes
+from edgelane.cli.console import human_bytes, use_cores
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.report import CompileReport
 
@@ -51,6 +52,11 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["train", "resnet18", "--data", "scenes", "-o", "x", "--epochs", "0"], "Invalid value for '--epochs'"),
         (["doctor", "--nonsense"], "No such option"),
         (["bench", "absent.lane", "--threads", "one"], "expected thread counts such as 1,2, found 'one'"),
+        (
+            ["bench", "absent.lane", "--cores", "2-"],
+            "cores: expected CPU numbers below 8192 such as 2,3 or 0-3",
+        ),
+        (["run", "absent.lane", "absent.jpg", "--cores", "8191"], "cores: CPU 8191 is not available to this process"),
         (["compile", "absent.onnx", "--input-shape", "images=1xtwo"], "expected an input shape such as"),
         (["compile", "absent.onnx"], "absent.onnx"),
         (["run", "absent.lane", "absent.jpg"], "absent.lane"),
@@ -141,6 +147,17 @@ def test_doctor_as_json(capsys):
     assert values["ok"] == (code == 0)
     names = {finding["name"] for finding in values["findings"]}
     assert {"edgelane", "CPU", "instruction sets", "golden network", "onnxruntime", "TensorRT"} <= names
+
+
+def test_cores_are_for_the_whole_process_and_for_edgelane(monkeypatch):
+    allowed = sorted(os.sched_getaffinity(0))
+    kept = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: kept.append((pid, cores)))
+    monkeypatch.setenv("EDGELANE_CORES", "")
+    use_cores(None)
+    assert (kept, os.environ["EDGELANE_CORES"]) == ([], "")
+    use_cores(f"{allowed[0]}-{allowed[0]}")
+    assert (kept, os.environ["EDGELANE_CORES"]) == ([(0, [allowed[0]])], f"{allowed[0]}-{allowed[0]}")
 
 
 def test_parse_threads():

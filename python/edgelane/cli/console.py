@@ -25,7 +25,7 @@ CoresOption = Annotated[
 
 
 def use_cores(cores: str | None) -> None:
-    """Keep this process, and with it every engine's threads, to these CPUs, and each of edgelane's threads to one of them."""
+    """Keep this process, every engine's threads included, to these CPUs, and each of edgelane's own to one of them."""
     if cores is not None:
         from edgelane import _C
 

@@ -73,8 +73,8 @@ class Session:
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python
     threads may share a session and take turns; for runs at the same time, load one for each.
 
-    Raises EdgelaneError where the file is missing, damaged or of a newer version, where `threads`, `isa` or `cores` make no
-    sense, and for a CPU that this process may not use.
+    Raises EdgelaneError where the file is missing, damaged or of a newer version, where `threads`, `isa` or `cores`
+    make no sense, and for a CPU that this process may not use.
     """
 
     def __init__(
