@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "core/pages.hpp"
 #include "core/status.hpp"
 
 namespace edgelane {
@@ -16,20 +17,26 @@ constexpr size_t kAlignment = 64;  // a cache line, and a vector of the widest i
 
 constexpr size_t align_up(size_t n, size_t to = kAlignment) { return (n + to - 1) / to * to; }
 
-// `count` elements of a trivial type, zeroed.
+struct Uninitialized {};
+constexpr Uninitialized kUninitialized;
+
+// `count` elements of a trivial type, zeroed unless the caller will write them all.
 template <class T>
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
-  explicit AlignedBuffer(size_t count) : size_(count) {
+  explicit AlignedBuffer(size_t count) : AlignedBuffer(count, kUninitialized) {
+    if (count != 0 && !data_.get_deleter().mapped()) __builtin_memset(data(), 0, data_.get_deleter().bytes);
+  }
+  AlignedBuffer(size_t count, Uninitialized) : size_(count) {
     if (count == 0) return;
     constexpr size_t kMaxBytes = std::numeric_limits<size_t>::max() / 2;  // of an object, and rounding up cannot wrap around
     const bool possible = count <= kMaxBytes / sizeof(T);
     const size_t bytes = align_up(possible ? count * sizeof(T) : kMaxBytes);
-    void* p = possible ? std::aligned_alloc(kAlignment, bytes) : nullptr;
+    void* p = nullptr;
+    if (possible) p = bytes < kLargePageBytes ? std::aligned_alloc(kAlignment, bytes) : map_pages(bytes);
     if (p == nullptr) throw Error(StatusCode::out_of_memory, "cannot allocate " + std::to_string(bytes) + " bytes");
-    data_.reset(static_cast<T*>(p));
-    __builtin_memset(p, 0, bytes);
+    data_ = {static_cast<T*>(p), Free{bytes}};
   }
 
   T* data() { return data_.get(); }
@@ -41,7 +48,14 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(T* p) const { std::free(p); }
+    size_t bytes = 0;  // rounded up
+    bool mapped() const { return bytes >= kLargePageBytes; }
+    void operator()(T* p) const {
+      if (mapped())
+        unmap_pages(p, bytes);
+      else
+        std::free(p);
+    }
   };
   std::unique_ptr<T[], Free> data_;
   size_t size_ = 0;

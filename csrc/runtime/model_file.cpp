@@ -194,7 +194,11 @@ class Parser {
            block_oc, " x ", block_ic, ", found ", t.data.size());
     }
     int64_t ones = 0;
-    for (uint64_t i = 0; i < mask_bytes; ++i) ones += __builtin_popcount(t.data[i]);
+    for (uint64_t i = 0; i < mask_bytes; i += sizeof(uint64_t)) {
+      uint64_t bits;
+      std::memcpy(&bits, t.data.data() + i, sizeof bits);
+      ones += __builtin_popcountll(bits);
+    }
     if (ones != nonzero) fail(kInvalid, what, ": expected ", nonzero, " ones in the block bitmask, found ", ones);
     for (auto bit = static_cast<uint64_t>(blocks); bit < mask_bytes * 8; ++bit) {
       if ((t.data[bit / 8] >> (bit % 8) & 1) != 0)
@@ -536,7 +540,7 @@ AlignedBuffer<uint8_t> read_file(const std::string& path) {
   uint8_t head[kHeaderBytes];
   const size_t head_bytes = file.read(head, sizeof(head));
   check_preamble(Span<const uint8_t>(head, head_bytes), size);  // before a large file of another kind is read
-  AlignedBuffer<uint8_t> bytes(static_cast<size_t>(size));
+  AlignedBuffer<uint8_t> bytes(static_cast<size_t>(size), kUninitialized);
   std::memcpy(bytes.data(), head, head_bytes);
   const size_t total = head_bytes + file.read(bytes.data() + head_bytes, bytes.size() - head_bytes);
   if (total != size) fail(kInvalid, "the file is cut off: expected ", size, " bytes, found ", total);

@@ -6,15 +6,18 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <iomanip>
 #include <limits>
 #include <new>
 #include <sstream>
 
+#include "core/pages.hpp"
 #include "kernels/check.hpp"
 #include "runtime/layout_plan.hpp"
 #include "runtime/message.hpp"
 #include "runtime/model_file.hpp"
+#include "runtime/op_table.hpp"
 #include "runtime/prepare.hpp"
 #include "runtime/transfer.hpp"
 
@@ -95,6 +98,44 @@ double relative_error(const TensorSpec& spec, const uint8_t* expected, const uin
   return magnitude > 0.0 ? error / magnitude : error;
 }
 
+// Gives the file's copy of weights back to the system once every step that reads them has packed its own.
+class WeightReleaser {
+ public:
+  explicit WeightReleaser(Model& model) : model_(model), readers_(model.tensors.size()) {
+    for (const Step& step : model.steps) for_each_weight(step, [&](size_t tensor) { ++readers_[tensor]; });
+    const std::vector<bool> activations = find_activations(model);
+    for (size_t i = 0; i < activations.size(); ++i) readers_[i] += activations[i];  // read when the arena is there
+  }
+  void release(const Step& step) noexcept {
+    for_each_weight(step, [&](size_t tensor) {
+      const Span<const uint8_t> data = model_.tensors[tensor].data;
+      if (--readers_[tensor] == 0 && !data.empty()) {
+        discard_pages(model_.file.data() + (data.data() - model_.file.data()), data.size());
+      }
+    });
+  }
+
+ private:
+  template <class F>
+  static void for_each_weight(const Step& step, const F& f) noexcept {
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      if (step.inputs[i] != kAbsent && is_weight_input(step.op, i)) f(static_cast<size_t>(step.inputs[i]));
+    }
+  }
+  Model& model_;
+  std::vector<std::atomic<int>> readers_;
+};
+
+[[noreturn]] void rethrow(const std::exception_ptr& exception, const Step& step) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& error) {
+    // What a kernel refuses of a file that passed its checks is a limit of the kernel, and no mistake of the caller.
+    const StatusCode code = error.code() == StatusCode::invalid_argument ? StatusCode::unsupported : error.code();
+    throw Error(code, message("step ", quoted(step.name), " (", op_name(step.op), "): ", error.what()));
+  }
+}
+
 }  // namespace
 
 void fail_busy() {
@@ -113,7 +154,7 @@ template <class Read>
 std::unique_ptr<Session> Session::load(const std::string& name, const SessionOptions& options, const Read& read) {
   const Isa isa = select_isa(options.isa);  // a mistake of the caller comes before one of the file
   try {
-    const Model model = read();
+    Model model = read();
     try {
       return std::unique_ptr<Session>(new Session(model, isa, options.threads));
     } catch (const Error& error) {  // the reader's errors begin with the name already
@@ -124,7 +165,7 @@ std::unique_ptr<Session> Session::load(const std::string& name, const SessionOpt
   }
 }
 
-Session::Session(const Model& model, Isa isa, int threads) : isa_(isa), pool_(threads), metadata_(model.metadata) {
+Session::Session(Model& model, Isa isa, int threads) : isa_(isa), pool_(threads), metadata_(model.metadata) {
   for (const int i : model.inputs) input_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   for (const int i : model.outputs) output_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   const std::vector<TensorDesc> descs = plan_layouts(model);
@@ -138,27 +179,44 @@ Session::Session(const Model& model, Isa isa, int threads) : isa_(isa), pool_(th
   describe_plan(model, descs);
 }
 
-void Session::prepare(const Model& model, const std::vector<TensorDesc>& descs) {
+// Steps are prepared side by side, each by itself. A step is left out only when an earlier one has failed, so that the error that
+// is reported, of the first step that has one, is the same for any number of threads.
+void Session::prepare(Model& model, const std::vector<TensorDesc>& descs) {
   KernelOptions options;
   options.isa = isa_;
-  steps_.reserve(model.steps.size());
-  for (const Step& step : model.steps) {
-    BoundStep bound;
+  steps_.resize(model.steps.size());
+  std::vector<std::exception_ptr> errors(steps_.size());
+  std::atomic<int> first_failure{static_cast<int>(steps_.size())};
+  std::atomic<size_t> packed_bytes{0};
+  const auto fail_at = [&](int task) {
+    int first = first_failure.load();
+    while (task < first && !first_failure.compare_exchange_weak(first, task)) continue;
+  };
+  WeightReleaser weights(model);
+  pool_.parallel_for(static_cast<int>(steps_.size()), [&](int task, int) {
+    if (first_failure.load(std::memory_order_relaxed) < task) return;
+    const auto i = static_cast<size_t>(task);
+    const Step& step = model.steps[i];
+    BoundStep& bound = steps_[i];
     try {
+      bound.name = step.name;
+      bound.op = step.op;
       bound.kernel = prepare_step(model, descs, step, options);
-    } catch (const Error& error) {
-      // What a kernel refuses of a file that passed its checks is a limit of the kernel, and no mistake of the caller.
-      const StatusCode code = error.code() == StatusCode::invalid_argument ? StatusCode::unsupported : error.code();
-      throw Error(code, message("step ", quoted(step.name), " (", op_name(step.op), "): ", error.what()));
+      const size_t bytes = bound.kernel->packed_bytes();
+      if (packed_bytes.fetch_add(bytes) + bytes > kMaxPackedBytes) fail_at(task);
+      weights.release(step);
+    } catch (...) {
+      errors[i] = std::current_exception();
+      fail_at(task);
     }
-    bound.name = step.name;
-    bound.op = step.op;
-    packed_bytes_ += bound.kernel->packed_bytes();
+  });
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (errors[i]) rethrow(errors[i], model.steps[i]);
+    packed_bytes_ += steps_[i].kernel->packed_bytes();
     if (packed_bytes_ > kMaxPackedBytes) {
       fail(StatusCode::invalid_file, "expected packed weights and tables of at most ", kMaxPackedBytes,
-           " bytes, found more at step ", quoted(step.name));
+           " bytes, found more at step ", quoted(model.steps[i].name));
     }
-    steps_.push_back(std::move(bound));
   }
 }
 

@@ -85,11 +85,12 @@ class Session {
     std::vector<std::vector<uint8_t>> inputs, outputs;
   };
 
-  Session(const Model& model, Isa isa, int threads);
+  // Weights are taken out of the model's file as they are packed.
+  Session(Model& model, Isa isa, int threads);
   template <class Read>
   static std::unique_ptr<Session> load(const std::string& name, const SessionOptions& options, const Read& read);
   void request_activations(const Model& model, const std::vector<TensorDesc>& descs);
-  void prepare(const Model& model, const std::vector<TensorDesc>& descs);
+  void prepare(Model& model, const std::vector<TensorDesc>& descs);
   void request_workspaces();
   void plan_arena();
   void bind(const Model& model, const std::vector<TensorDesc>& descs);

@@ -18,21 +18,50 @@ struct ConvWeights {
   int group_ic() const { return ic / groups; }
 };
 
+// A convolution's weights as one row of words for each output channel, a word (a float, or a quad of int8) for each source plane
+// of the channel's group and each tap, and the map of the words that are not zero, which all sizes of blocks are counted from.
+class WeightRows {
+ public:
+  // float or int8_t. Refers to `weights`, which must outlive this object.
+  template <class T>
+  WeightRows(Span<const T> weights, const ConvWeights& shape);
+
+  const ConvWeights& shape() const { return shape_; }
+  int plane_channels() const { return plane_channels_; }
+  uint32_t nonzero_mask() const { return nonzero_mask_; }
+  // Source planes first_plane(oc) to last_plane(oc) - 1 are those of the channel's group.
+  int first_plane(int oc) const { return static_cast<int>(group_start(oc) / plane_channels_); }
+  int last_plane(int oc) const { return static_cast<int>((group_start(oc) + shape_.group_ic() - 1) / plane_channels_) + 1; }
+  const uint8_t* words(int oc) const { return words_ + static_cast<size_t>(oc) * row_words_ * sizeof(uint32_t); }
+  const uint64_t* map(int oc) const { return maps_.data() + static_cast<size_t>(oc) * map_words_; }
+
+ private:
+  int64_t group_start(int oc) const { return int64_t{oc} / shape_.group_oc() * shape_.group_ic(); }
+  void gather_quads(Span<const int8_t> weights);
+
+  ConvWeights shape_;
+  int plane_channels_;
+  uint32_t nonzero_mask_;  // a float's sign does not make it nonzero
+  size_t row_words_, map_words_;
+  const uint8_t* words_;
+  std::vector<uint32_t> quads_;
+  std::vector<uint64_t> maps_;
+};
+
 struct PackedBlocks {
   std::vector<int32_t> starts;  // as StripArgs
+  std::vector<uint8_t> order;
   AlignedBuffer<int32_t> offsets;
   AlignedBuffer<uint8_t> weights;
   int64_t blocks = 0;
-  size_t bytes() const { return starts.size() * sizeof(int32_t) + offsets.bytes() + weights.bytes(); }
+  size_t bytes() const { return starts.size() * sizeof(int32_t) + order.size() + offsets.bytes() + weights.bytes(); }
 };
 
-// Blocks with a nonzero weight, block_oc output channels by one source plane (a channel, or a quad of int8 channels) at one tap.
-template <class T>
-int64_t count_blocks(Span<const T> weights, const ConvWeights& shape, int block_oc);
+// Blocks with a nonzero weight, block_oc (at most 64) output channels by one source plane at one tap.
+int64_t count_blocks(const WeightRows& rows, int block_oc);
 
 // `chunk_planes`: source planes of a chunk. `keep_zeros`: blocks without a nonzero weight are packed as well.
-template <class T>
-PackedBlocks pack_blocks(Span<const T> weights, const ConvWeights& shape, const StripGeometry& geometry, int block_oc,
-                         WeightForm form, int chunk_planes, bool keep_zeros);
+PackedBlocks pack_blocks(const WeightRows& rows, const StripGeometry& geometry, int block_oc, WeightForm form, int chunk_planes,
+                         bool keep_zeros);
 
 }  // namespace edgelane

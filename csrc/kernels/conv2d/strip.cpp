@@ -30,6 +30,7 @@ constexpr const StripKernel* kKernels[] = {
 
 constexpr size_t kFirstLevelBytes = 28 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
 
+constexpr size_t kPrefetchBytes = 1024 * 1024;    // below, prefetching the output took longer than it saved
 constexpr size_t kSecondLevelBytes = 512 * 1024;  // of a cache of 1 MB or more, what the weights of a task may take
 
 // With fewer blocks in a chunk than this, fewer chunks were faster (ResNet-50's layers at 90 % sparsity, AVX-512).
@@ -57,15 +58,13 @@ struct StripChoice {
   int64_t blocks;
 };
 
-template <class T>
-StripChoice choose(const std::string& family, const Conv2dProblem& p, const ConvWeights& shape, Span<const T> weights,
-                   const KernelOptions& options) {
+StripChoice choose(const std::string& family, const Conv2dProblem& p, const WeightRows& rows, const KernelOptions& options) {
   StripChoice best{nullptr, 0};
   double best_cost = 0;
   for (const KernelEntry* entry : kernel_candidates(family.c_str(), family, options)) {
     const StripKernel& k = kernel_of(kKernels, *entry);
     const int64_t positions = static_cast<int64_t>(p.output.height) * p.input.pitch;
-    const int64_t blocks = count_blocks(weights, shape, k.block_oc);
+    const int64_t blocks = count_blocks(rows, k.block_oc);
     const double c = cost(k, blocks, static_cast<int>((positions + k.lanes - 1) / k.lanes));
     if (best.kernel == nullptr || c < best_cost) {
       best = {&k, blocks};
@@ -87,7 +86,8 @@ class StripConv final : public PreparedKernel {
                                                     std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
                                                     std::to_string(p.groups) + " x " + std::to_string(shape.taps));
     constexpr bool kInt8 = sizeof(T) == 1;
-    const StripChoice choice = choose(family, p, shape, weights, options);
+    const WeightRows rows(weights, shape);
+    const StripChoice choice = choose(family, p, rows, options);
     kernel_ = choice.kernel;
     geometry_ = plan_strip(p, kInt8, kernel_->lanes);
     oc_blocks_ = (shape.oc + kernel_->block_oc - 1) / kernel_->block_oc;
@@ -96,7 +96,7 @@ class StripConv final : public PreparedKernel {
     plan_tiles();
     for (int v = 0; geometry_.output.single && v < geometry_.vectors; ++v)
       pixel_masks_.push_back(static_cast<uint16_t>(geometry_.output.segments[static_cast<size_t>(v)].mask));
-    blocks_ = pack_blocks(weights, shape, geometry_, kernel_->block_oc, kernel_->form, chunk_planes_, false);
+    blocks_ = pack_blocks(rows, geometry_, kernel_->block_oc, kernel_->form, chunk_planes_, false);
     chunks_ = std::max(1, (geometry_.planes + chunk_planes_ - 1) / chunk_planes_);
 
     const int64_t pixels = static_cast<int64_t>(p.output.batch) * p.output.height * p.output.width;
@@ -107,8 +107,8 @@ class StripConv final : public PreparedKernel {
     info_.macs = blocks_.blocks * block_weights * pixels;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
     info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
-    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) +
-                    pixel_masks_.size() * sizeof(uint16_t);
+    packed_bytes_ =
+        blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) + pixel_masks_.size() * sizeof(uint16_t);
     workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
     input_planes_ = p.input.groups(kInt8);
     residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
@@ -144,7 +144,7 @@ class StripConv final : public PreparedKernel {
     // A task is one tile of one image for some groups of output channels: as many as keep their weights in the second-level cache
     // from one tile to the next, and few enough for all threads.
     const int tiles = static_cast<int>(tiles_.size()) - 1, images = problem_.output.batch;
-    const int groups = (oc_blocks_ + kGroupBlocks - 1) / kGroupBlocks;
+    const int groups = (oc_blocks_ + group_blocks(kernel_->block_oc) - 1) / group_blocks(kernel_->block_oc);
     const int threads = args.pool->threads();
     const int by_threads = threads == 1 ? 1 : (4 * threads + tiles * images - 1) / (tiles * images);
     const int by_cache = tiles * images == 1 ? 1 : static_cast<int>(blocks_.bytes() / kSecondLevelBytes) + 1;
@@ -190,7 +190,7 @@ class StripConv final : public PreparedKernel {
     if (split == splits) return groups;
     constexpr int64_t kChannelBlockCost = 16;
     const auto work_before = [&](int group) {
-      const int block = std::min(group * kGroupBlocks, oc_blocks_);
+      const int block = std::min(group * group_blocks(kernel_->block_oc), oc_blocks_);
       return blocks_.starts[static_cast<size_t>(block) * chunks_] + block * kChannelBlockCost;
     };
     const int64_t target = work_before(groups) * split / splits;
@@ -212,6 +212,7 @@ class StripConv final : public PreparedKernel {
     a.output = args.output;
     a.residual = problem_.residual.channels == 0 ? nullptr : args.inputs[1];
     a.starts = blocks_.starts.data();
+    a.order = blocks_.order.data();
     a.offsets = blocks_.offsets.data();
     a.weights = blocks_.weights.data();
     a.oc = problem_.output.channels;
@@ -226,6 +227,8 @@ class StripConv final : public PreparedKernel {
     a.residual_single = geometry_.residual.single;
     a.vectors = geometry_.vectors;
     a.direct = direct();
+    const size_t written = problem_.output.bytes(kernel_->form != WeightForm::f32);
+    a.prefetch = a.direct && (a.residual == nullptr ? written : 2 * written) > kPrefetchBytes;
     a.pixel_masks = pixel_masks_.data();
     a.output_layout = problem_.output;
     a.residual_plane = problem_.residual.plane;

@@ -3,12 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 namespace edgelane {
 namespace {
 
 TEST(AlignedBuffer, IsAlignedAndZeroed) {
-  for (const size_t count : {1, 15, 16, 17, 1000}) {
+  for (const size_t count : {1, 15, 16, 17, 1000, 524287, 524288, 524289}) {  // up to a large page, and more
     const AlignedBuffer<int32_t> buffer(count);
     EXPECT_EQ(buffer.size(), count);
     EXPECT_EQ(buffer.bytes(), 4 * count);
@@ -16,6 +17,17 @@ TEST(AlignedBuffer, IsAlignedAndZeroed) {
     for (size_t i = 0; i < count; ++i) ASSERT_EQ(buffer[i], 0);
   }
   EXPECT_EQ(AlignedBuffer<int32_t>(0).data(), nullptr);
+}
+
+TEST(AlignedBuffer, MovesWithItsMemory) {
+  for (const size_t count : {100, 1 << 20}) {
+    AlignedBuffer<int32_t> from(count, kUninitialized);
+    for (size_t i = 0; i < count; ++i) from[i] = static_cast<int32_t>(i);
+    AlignedBuffer<int32_t> to(3);
+    to = std::move(from);
+    ASSERT_EQ(to.size(), count);
+    for (size_t i = 0; i < count; ++i) ASSERT_EQ(to[i], static_cast<int32_t>(i));
+  }
 }
 
 // Sizes that wrap around to small ones when they become bytes, or when those are rounded up.

@@ -28,6 +28,7 @@ void encode(const std::vector<T>& dense, WeightShape s, int block_oc, int block_
         mask.back() = static_cast<uint8_t>(mask.back() | 1u << (bit % 8));
         blocks.insert(blocks.end(), block.begin(), block.end());
       }
+  mask.resize((mask.size() + 7) / 8 * 8);
 }
 
 template <class T>
