@@ -1,11 +1,34 @@
 # The only place with instruction-set flags. A source file gets them by the end of its name: conv_avx512.cpp, pool_avx2.cpp.
 # Nothing compiled with flags may be shared with code compiled without: see CONTRIBUTING.md, "Add a kernel".
+
+# EDGELANE_SKIPPED_ISAS: ends of file names that this build leaves out, because they are another architecture's or because the
+# compiler is too old for them (a fresh CPU then runs its next lower set). kernels/kernel_list.hpp knows them as EDGELANE_WITHOUT_<isa>.
+include(CheckCXXCompilerFlag)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(EDGELANE_SKIPPED_ISAS)
+  check_cxx_compiler_flag(-mavxvnni EDGELANE_COMPILES_avx_vnni)
+  set(newest_isas avx_vnni)
+else()
+  set(EDGELANE_SKIPPED_ISAS avx2 avx_vnni avx512 avx512_vnni shani)
+  set(newest_isas)
+endif()
+set(EDGELANE_ISA_DEFINITIONS)
+foreach(isa IN LISTS newest_isas)
+  if(NOT EDGELANE_COMPILES_${isa})
+    message(STATUS "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} is too old for the kernels of ${isa}: built without them")
+    list(APPEND EDGELANE_SKIPPED_ISAS ${isa})
+    list(APPEND EDGELANE_ISA_DEFINITIONS EDGELANE_WITHOUT_${isa})
+  endif()
+endforeach()
+
 function(edgelane_set_isa_flags)
   foreach(source IN LISTS ARGN)
     if(source MATCHES "_avx512_vnni\\.cpp$")
       set(flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mavx2 -mprefer-vector-width=512)
     elseif(source MATCHES "_avx512\\.cpp$")
       set(flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx2 -mprefer-vector-width=512)
+    elseif(source MATCHES "_avx_vnni\\.cpp$")
+      set(flags -mavx2 -mfma -mavxvnni)
     elseif(source MATCHES "_avx2\\.cpp$")
       set(flags -mavx2 -mfma)
     elseif(source MATCHES "_shani\\.cpp$")

@@ -13,7 +13,22 @@
 namespace edgelane {
 namespace {
 
-constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni};
+constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni};
+
+// An old compiler builds without the newest sets: cmake/isa.cmake.
+#if defined(EDGELANE_WITHOUT_avx_vnni)
+constexpr bool kAvxVnniBuilt = false;
+#else
+constexpr bool kAvxVnniBuilt = true;
+#endif
+
+#if defined(__x86_64__)
+// Not every compiler's __builtin_cpu_supports knows the name.
+bool cpuid_has_avx_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+}
+#endif
 
 // __builtin_cpu_supports asks CPUID and, for the wide registers, whether the operating system saves them.
 bool cpu_runs(Isa isa) {
@@ -27,6 +42,8 @@ bool cpu_runs(Isa isa) {
       return true;
     case Isa::avx2:
       return avx2;
+    case Isa::avx_vnni:
+      return kAvxVnniBuilt && avx2 && cpuid_has_avx_vnni();
     case Isa::avx512:
       return avx512;
     case Isa::avx512_vnni:
@@ -52,12 +69,29 @@ const char* isa_name(Isa isa) noexcept {
       return "scalar";
     case Isa::avx2:
       return "avx2";
+    case Isa::avx_vnni:
+      return "avx_vnni";
     case Isa::avx512:
       return "avx512";
     case Isa::avx512_vnni:
       return "avx512_vnni";
   }
   return "unknown";
+}
+
+bool isa_includes(Isa level, Isa kernel) noexcept {
+  if (level == kernel || kernel == Isa::scalar) return true;
+  switch (level) {
+    case Isa::scalar:
+    case Isa::avx2:
+      return false;
+    case Isa::avx_vnni:
+    case Isa::avx512:
+      return kernel == Isa::avx2;
+    case Isa::avx512_vnni:
+      return kernel == Isa::avx2 || kernel == Isa::avx512;
+  }
+  return false;
 }
 
 const std::vector<Isa>& available_isas() {

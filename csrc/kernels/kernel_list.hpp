@@ -17,6 +17,11 @@
 #define EDGELANE_IF_BUILT_avx512(...)
 #define EDGELANE_IF_BUILT_avx512_vnni(...)
 #endif
+#if defined(__x86_64__) && !defined(EDGELANE_WITHOUT_avx_vnni)
+#define EDGELANE_IF_BUILT_avx_vnni(...) __VA_ARGS__
+#else
+#define EDGELANE_IF_BUILT_avx_vnni(...)
+#endif
 
 namespace edgelane {
 

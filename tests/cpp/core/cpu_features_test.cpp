@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <vector>
 
 #include "core/status.hpp"
 
@@ -65,7 +67,7 @@ TEST(CpuFeatures, RefusesAnUnknownName) {
 
 TEST(CpuFeatures, RefusesWhatTheCpuLacks) {
   bool refused = false;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni}) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni}) {
     bool available = false;
     for (Isa have : available_isas()) available |= have == isa;
     if (available) {
@@ -81,6 +83,30 @@ TEST(CpuFeatures, RefusesWhatTheCpuLacks) {
     }
   }
   if (!refused) GTEST_SKIP() << "this CPU has every instruction set";
+}
+
+TEST(CpuFeatures, ALevelIncludesWhatEveryCpuOfThatLevelRuns) {
+  const auto included = [](Isa level) {
+    std::vector<Isa> found;
+    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni})
+      if (isa_includes(level, isa)) found.push_back(isa);
+    return found;
+  };
+  EXPECT_EQ(included(Isa::avx512_vnni), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni}));
+  EXPECT_EQ(included(Isa::avx512), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx512}));
+  EXPECT_EQ(included(Isa::avx_vnni), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx_vnni}));
+  EXPECT_EQ(included(Isa::avx2), (std::vector<Isa>{Isa::scalar, Isa::avx2}));
+  EXPECT_EQ(included(Isa::scalar), (std::vector<Isa>{Isa::scalar}));
+}
+
+TEST(CpuFeatures, EveryAvailableLevelComesWithAllThatItIncludes) {
+  const std::vector<Isa>& isas = available_isas();
+  for (Isa level : isas) {
+    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni}) {
+      if (!isa_includes(level, isa)) continue;
+      EXPECT_NE(std::find(isas.begin(), isas.end(), isa), isas.end()) << isa_name(level) << " without " << isa_name(isa);
+    }
+  }
 }
 
 TEST(CpuFeatures, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }
