@@ -7,8 +7,8 @@
 namespace edgelane {
 
 // Ordered within an architecture, from slow to fast. avx_vnni is AVX2 with AVX-VNNI: the newest CPUs without AVX-512 have it, and
-// the first ones with AVX-512 VNNI do not.
-enum class Isa : int { scalar, avx2, avx_vnni, avx512, avx512_vnni };
+// the first ones with AVX-512 VNNI do not. neon is what every AArch64 CPU has.
+enum class Isa : int { scalar, avx2, avx_vnni, avx512, avx512_vnni, neon, neon_dotprod, neon_i8mm };
 
 const char* isa_name(Isa isa) noexcept;
 

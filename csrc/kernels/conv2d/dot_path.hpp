@@ -14,6 +14,7 @@ struct DotPath {
   using Input = typename Dot::Inputs;
   using Weight = typename Dot::Weight;
   static constexpr bool kInt8 = true;
+  static constexpr int kInputBias = Dot::kInputBias;
   static constexpr WeightForm kForm = WeightForm::s8_quad;
   static EDGELANE_INLINE Input load(const uint8_t* p) { return Dot::load_inputs(p); }
   static EDGELANE_INLINE Weight broadcast(const uint8_t* p) { return Dot::broadcast_weight(p); }

@@ -12,6 +12,7 @@
                             EDGELANE_PATH::Float::width,         \
                             vectors,                             \
                             kFor_##use,                          \
+                            EDGELANE_PATH::kInputBias,           \
                             &run_strip<EDGELANE_PATH, block_oc, vectors>};
 
 namespace edgelane {

@@ -3,9 +3,14 @@
 #include "kernels/line.hpp"
 
 #define EDGELANE_IS_EDGELANE_DEFINE_LINEAR ~, EDGELANE_DEFINE_LINEAR
-#define EDGELANE_DEFINE_LINEAR(name, isa, rows, vectors)                                                     \
-  extern const LinearKernel name;                                                                            \
-  const LinearKernel name = {#name, Isa::isa, EDGELANE_PATH::kInt8, (vectors) * EDGELANE_PATH::Float::width, \
+#define EDGELANE_DEFINE_LINEAR(name, isa, rows, vectors)              \
+  extern const LinearKernel name;                                     \
+  const LinearKernel name = {#name,                                   \
+                             Isa::isa,                                \
+                             EDGELANE_PATH::kInt8,                    \
+                             (vectors) * EDGELANE_PATH::Float::width, \
+                             EDGELANE_PATH::kStepBytes,               \
+                             EDGELANE_PATH::kInputBias,               \
                              &run_gemm<EDGELANE_PATH, rows, vectors>};
 
 namespace edgelane {

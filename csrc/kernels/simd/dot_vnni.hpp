@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "formats/layout.hpp"
 #include "kernels/simd/inline.hpp"
 
 namespace edgelane {
@@ -23,6 +24,7 @@ struct VnniDot {
   using Weights = Acc;  // a quad of weights in each lane
   using Input = Acc;    // one quad in all lanes
   using Weight = Acc;
+  static constexpr int kInputBias = kActivationBias;
   static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return Acc::loadu(p); }
   static EDGELANE_INLINE Weights load_weights(const uint8_t* p) { return Acc::loadu(p); }
   static EDGELANE_INLINE Input broadcast_input(const uint8_t* p) { return broadcast_quad(p); }

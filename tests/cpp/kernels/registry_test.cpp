@@ -93,6 +93,15 @@ TEST(Registry, AvxVnniStandsBesideAvx512) {
   EXPECT_THROW(linear(Isa::avx512_vnni, "linear_s8_4x24_avx_vnni"), Error) << "the first CPUs with AVX-512 VNNI lack AVX-VNNI";
 }
 
+TEST(Registry, ArmHasLevelsOfItsOwn) {
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::neon_i8mm, ""}).name, "max_pool_f32_4_neon");
+  EXPECT_STREQ(select_kernel("linear_f32", "linear_f32", {Isa::neon_dotprod, ""}).name, "linear_f32_5x16_neon");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon, ""}).name, "linear_s8_3x8_neon");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon_dotprod, ""}).name, "linear_s8_5x16_neon_dotprod");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon_i8mm, ""}).name, "linear_s8_6x12_neon_i8mm");
+  EXPECT_THROW(select_kernel("pool", "max_pool_f32", {Isa::neon_i8mm, "max_pool_f32_8_avx2"}), Error);
+}
+
 TEST(Registry, UnknownAndUnavailableNamesAreErrors) {
   const auto code = [](const KernelOptions& options) {
     try {
