@@ -139,6 +139,14 @@ struct VecI32Neon {
   friend EDGELANE_INLINE VecI32Neon max(VecI32Neon a, VecI32Neon b) { return {vmaxq_s32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskNeon operator<(VecI32Neon a, VecI32Neon b) { return {vcltq_s32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskNeon operator==(VecI32Neon a, VecI32Neon b) { return {vceqq_s32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Neon pack_quads(VecI32Neon a, VecI32Neon b, VecI32Neon c, VecI32Neon d, int32_t zero) {
+    const int16x8_t shift = vdupq_n_s16(static_cast<int16_t>(zero));
+    const int16x8_t ab = vqaddq_s16(vcombine_s16(vqmovn_s32(a.v), vqmovn_s32(b.v)), shift);
+    const int16x8_t cd = vqaddq_s16(vcombine_s16(vqmovn_s32(c.v), vqmovn_s32(d.v)), shift);
+    const uint8x16_t bytes = vcombine_u8(vqmovun_s16(ab), vqmovun_s16(cd));  // four of a, of b, of c, of d
+    const uint8x16_t order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    return {vreinterpretq_s32_u8(vqtbl1q_u8(bytes, order))};
+  }
   friend EDGELANE_INLINE VecI32Neon select(MaskNeon m, VecI32Neon a, VecI32Neon b) { return {vbslq_s32(m.v, a.v, b.v)}; }
 
  private:
@@ -189,6 +197,7 @@ struct VecF32Neon {
   friend EDGELANE_INLINE MaskNeon operator==(VecF32Neon a, VecF32Neon b) { return {vceqq_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon select(MaskNeon m, VecF32Neon a, VecF32Neon b) { return {vbslq_f32(m.v, a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon muladd(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon fused(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Neon VecI32Neon::to_float() const { return {vcvtq_f32_s32(v)}; }
