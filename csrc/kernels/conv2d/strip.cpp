@@ -121,6 +121,7 @@ class StripConv final : public PreparedKernel {
     packed_bytes_ += bias_f32_.bytes();
   }
 
+  int input_bias() const { return kernel_->input_bias; }
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
     if (requantize_.float_output) output_planes_ = problem_.output.channels;
@@ -277,7 +278,8 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, 
   if (quant.weight_scales.size() != 1)
     check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
-  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,
+                           conv->input_bias()));
   return conv;
 }
 

@@ -29,6 +29,7 @@ struct F32Path {
   using Input = V;
   using Weight = V;
   static constexpr bool kInt8 = false;
+  static constexpr int kInputBias = 0;
   static constexpr WeightForm kForm = WeightForm::f32;
   static EDGELANE_INLINE Input load(const uint8_t* p) { return V::loadu(reinterpret_cast<const float*>(p)); }
   static EDGELANE_INLINE Weight broadcast(const uint8_t* p) { return V::broadcast(*reinterpret_cast<const float*>(p)); }
@@ -49,6 +50,7 @@ struct StripTile {
   using Sums = GroupSums<kGroup * BlockOc, Vectors, kLanes>;
 
   static EDGELANE_INLINE void block(Acc (&acc)[BlockOc][Vectors], const uint8_t* x, const uint8_t* w) {
+    EDGELANE_KEEP_POINTER(x);
     typename Path::Input in[Vectors];
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) in[v] = Path::load(x + v * kLanes * 4);

@@ -69,6 +69,7 @@ struct StripKernel {
   int lanes;        // positions in a vector
   int max_vectors;  // of a tile
   bool dense;       // meant for weights without zeros
+  int input_bias;   // int8: as fold_scales
   StripFunction run;
 };
 

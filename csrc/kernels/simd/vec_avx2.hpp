@@ -1,4 +1,5 @@
-// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp.
+// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp and
+// *_avx_vnni.cpp.
 #pragma once
 
 #include <immintrin.h>

@@ -1,6 +1,7 @@
-// Vectors of four for any CPU: the portable form of vec_avx2.hpp and vec_avx512.hpp, with the same members and the same results.
+// Vectors of four for any CPU: the portable form of vec_avx2.hpp, vec_avx512.hpp and vec_neon.hpp, with the same members and the
+// same results.
 //
-// The three headers define one interface, so that an algorithm is one template over the float vector type V:
+// The headers define one interface, so that an algorithm is one template over the float vector type V:
 //   V::load/loadu/load_first(p, n)/load_mask(p, bits)      lanes that are not loaded are 0
 //   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
