@@ -12,6 +12,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/conv2d/kernels.inc"
 #include "kernels/conv_transpose2d/kernels.inc"
 #include "kernels/convert/kernels.inc"
+#include "kernels/depthwise/kernels.inc"
 #include "kernels/elementwise/kernels.inc"
 #include "kernels/linear/kernels.inc"
 #include "kernels/movement/kernels.inc"

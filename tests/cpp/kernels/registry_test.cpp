@@ -50,7 +50,9 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
                                         "pad_any",
                                         "resize_f32",
                                         "resize_s8",
-                                        "conv_transpose2d_f32"};
+                                        "conv_transpose2d_f32",
+                                        "depthwise_f32",
+                                        "depthwise_s8"};
   for (const KernelEntry& entry : all_kernels()) {
     const std::string family = entry.family;
     if (family.rfind("conv2d_", 0) == 0 || family.rfind("linear_", 0) == 0) continue;  // their tests go through their own lists
