@@ -6,7 +6,7 @@ CPP_SOURCES := $(shell find csrc tests/cpp -name '*.[ch]pp' -o -name '*.c' -o -n
 NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format types cpp-test sanitize bench clean
+.PHONY: help demo test test-long lint format types cpp-test sanitize bench bench-peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -47,6 +47,9 @@ sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behavio
 
 bench: $(VENV)/.dev $(VENV)/.native  ## kernel benchmarks; JSON in build/bench.json
 	$(BIN)/python -m pytest benchmarks --benchmark-json=build/bench.json
+
+bench-peers: $(VENV)/.demo $(VENV)/.native  ## the goal table against ONNX Runtime and OpenVINO, about 12 minutes; benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.models
 
 clean:  ## remove what was built; the environment and runs/ stay
 	rm -rf build python/edgelane/*.so $(VENV)/.native

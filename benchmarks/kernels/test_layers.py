@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layers import BLOCKS, Layer, compile_layer
 
 import edgelane
+from benchmarks.kernels.layers import BLOCKS, Layer, compile_layer
 
 RESNET50 = [
     Layer(3, 64, 7, 224, stride=2),

@@ -137,9 +137,7 @@ class ShuffleDetector(nn.Module):
         self.stem = nn.Sequential(conv(3, 24, 3, 2, activation=relu), nn.MaxPool2d(3, 2, 1))
         channels = (24, 116, 232, 464)
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                ShuffleUnit(ic, oc, 2), *(ShuffleUnit(oc, oc, 1) for _ in range(repeats))
-            )
+            nn.Sequential(ShuffleUnit(ic, oc, 2), *(ShuffleUnit(oc, oc, 1) for _ in range(repeats)))
             for ic, oc, repeats in zip(channels, channels[1:], (3, 7, 3), strict=False)
         )
         self.lateral = nn.ModuleList(conv(c, width, activation=relu) for c in channels[1:])
