@@ -86,36 +86,6 @@ def _machine(results: Results, name: str) -> str:
             f"Ceilings of one core, measured in the same run: {float32:.0f} G multiply-adds/s in float32, {int8:.0f} G "
             "in int8.\n"
         )
-    return "\n".join(lines) + "\n"
-
-
-def _machine(results: Results, name: str) -> str:
-    machine = results["machine"]
-    versions = ", ".join(f"{key} {value}" for key, value in machine["versions"].items() if value)
-    lines = [
-        f"## {results['machine_slug']}\n",
-        f"{machine['cpu']}, {machine['usable_cores']} cores, {machine['memory_gib']} GiB, {machine['os']}, best kernel "
-        f"set {machine['isas'][-1]}; {machine['date']}; `{results['command']}`, "
-        f"{results['measuring_minutes']:.1f} minutes of measuring. {versions}. "
-        f"All figures: [results/{name}](results/{name}).\n",
-    ]
-    foreign = [
-        group["other_processes_cores"]
-        for by_threads in results["groups"].values()
-        for group in by_threads.values()
-        if group["other_processes_cores"] is not None
-    ]
-    if foreign and max(foreign) > 0.15:
-        lines.append(
-            f"**Not an idle machine:** other processes kept up to {max(foreign):.2f} cores busy (median "
-            f"{sorted(foreign)[len(foreign) // 2]:.2f}).\n"
-        )
-    peaks = results.get("ceilings")
-    if peaks:
-        lines.append(
-            f"Ceilings of one core, measured in the same run: {peaks['f32_macs_per_s'] / 1e9:.0f} G multiply-adds/s in float32, "
-            f"{peaks['int8_macs_per_s'] / 1e9:.0f} G in int8.\n"
-        )
     return "\n".join(lines)
 
 
@@ -224,8 +194,8 @@ def _jitter(results: Results) -> str:
         return ""
     return (
         f"### Jitter\n\n{found['file']}, one thread pinned to core {found['core']}, {found['count']} runs of "
-        f"{found['run_ms']:.2f} ms: p99.9 / p50 = {found['run_ratio']:.3f}; empty loops of the same length in turn with "
-        f"them: {found['spin_ratio']:.3f}.\n"
+        f"{found['run_ms']:.2f} ms: p99.9 / p50 = {found['run_ratio']:.3f}; empty loops of the same length, in turn "
+        f"with them: {found['spin_ratio']:.3f}.\n"
     )
 
 
