@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kernels.program import break_even, ceilings
+from benchmarks.kernels.program import PROGRAM, Filter, break_even_table, run
 from benchmarks.models.evaluate import evaluate
 from benchmarks.models.groups import groups, models, trained_group
 from benchmarks.models.make import ROOT, make
@@ -63,7 +63,7 @@ def main() -> int:
         "trained": about_trained,
         "groups": {},
     }
-    results["ceilings"] = ceilings()
+    results["ceilings"] = run("ceilings", program=arguments.program)["ceilings"]
     for group in chosen:
         for threads, seconds in ((1, arguments.seconds), (2, arguments.seconds * TWO_THREADS_SHARE)):
             if threads > len(os.sched_getaffinity(0)):
@@ -78,7 +78,8 @@ def main() -> int:
         core = max(os.sched_getaffinity(0))
         results["jitter"] = measure_jitter(folder / "resnet18-4x4-90-int8.lane", JITTER_SECONDS, core, folder)
         say("break-even sparsity")
-        results["break_even"] = break_even("resnet50")
+        rows = run("break-even", Filter("resnet50", "float32"), arguments.program)["break_even"]
+        results["break_even"] = {"title": "ResNet-50, fp32", "rows": rows, **break_even_table(rows)}
     results["measuring_minutes"] = round((time.monotonic() - measuring) / 60, 2)
     results["goals"] = evaluate(results)
     if arguments.only:
@@ -105,6 +106,7 @@ def _arguments() -> argparse.Namespace:
         "--trained", type=Path, default=ROOT / "runs" / "demo", help="a run folder with a pruned int8 network"
     )
     parser.add_argument("--seconds", type=float, default=24.0, help="of measuring each group on one thread")
+    parser.add_argument("--program", type=Path, default=PROGRAM, help="the C++ harness")
     parser.add_argument("--only", default="", help="only groups whose name contains this; a trial, nothing is kept")
     return parser.parse_args()
 
