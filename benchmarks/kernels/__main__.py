@@ -2,9 +2,9 @@
 
     python -m benchmarks.kernels [--network resnet50] [--dtype int8] [--pattern 4x4] [--json build/kernels.json]
 
-For every layer shape of the networks in layers.txt, dense and at 50 to 95 % in each pattern: the kernel and format that
-the runtime chooses, time, Op/s, bytes/s (packed weights, input and output, each once), and the share of the ceiling that
-binds it. Then the table of break-even sparsities.
+For every layer shape of the networks in layers.txt, dense and at 50 to 95 % in each pattern: the kernel and format
+that the runtime chooses, time, Op/s, bytes/s (packed weights, input and output, each once), and the share of the
+ceiling that binds it. Then the table of break-even sparsities.
 """
 
 from __future__ import annotations

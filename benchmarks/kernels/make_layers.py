@@ -11,7 +11,7 @@ from typing import Any
 
 LAYERS = Path(__file__).with_name("layers.txt")
 HEADER = """\
-# One line for each shape of a convolution or linear layer: written by make_layers.py, checked by tests/bench/test_layers.py.
+# One line for each shape of a convolution or linear layer: written by make_layers.py, never by hand.
 # network  op  ic oc  kernel_h kernel_w  stride  dilation  groups  height width (of the input)  uses  prunable
 """
 NETWORKS = {

@@ -41,6 +41,11 @@ class Worker:
             encoding="utf-8",
         )
 
+    @property
+    def process_id(self) -> int:
+        """The child's."""
+        return self._process.pid
+
     def ask(self, command: str, **arguments: Any) -> Any:
         """The command's result. Raises EdgelaneError with the child's own words where it fails."""
         self.tell(command, **arguments)
