@@ -104,24 +104,26 @@ std::vector<Peak> measure_peaks() {
   return peaks;
 }
 
-// Reads in the widest vectors that a target has; a group is four cache lines.
-typedef uint64_t Line __attribute__((vector_size(64), may_alias));
-
-#define EDGELANE_READ(name, attributes)                                                                        \
-  attributes void name(const uint8_t* data, size_t bytes) {                                                    \
-    const Line* line = reinterpret_cast<const Line*>(data);                                                    \
-    const Line* const end = line + bytes / sizeof(Line);                                                       \
-    Line sums[8] = {};                                                                                         \
-    for (; end - line >= 8; line += 8) _Pragma("GCC unroll 8") for (int i = 0; i < 8; ++i) sums[i] ^= line[i]; \
-    for (Line sum : sums) use(sum);                                                                            \
+// Reads `bytes`, a multiple of 1024, into registers 0 to 15; LOAD is assembly that loads register \\r from %0 + \\r * width. A
+// loop in C++ would add to sums, which takes more of a core than loads do.
+#define EDGELANE_16 EDGELANE_12 ",12,13,14,15"
+#define EDGELANE_READ(name, target_string, width, LOAD)                                                   \
+  __attribute__((target(target_string))) void name(const uint8_t* data, size_t bytes) {                   \
+    for (const uint8_t* end = data + bytes; data != end; data += 16 * (width))                            \
+      asm volatile(".irp r," EDGELANE_16 "\n\t" LOAD "\n\t.endr" : : "r"(data) : EDGELANE_READ_CLOBBERS); \
   }
 
 #if defined(__x86_64__)
-EDGELANE_READ(read_sse, __attribute__((target("sse2"))))
-EDGELANE_READ(read_avx2, __attribute__((target("avx2"))))
-EDGELANE_READ(read_avx512, __attribute__((target("avx512f"))))
-#else
-EDGELANE_READ(read_plain, )
+#define EDGELANE_READ_CLOBBERS                                                                                                  \
+  "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+      "xmm14", "xmm15"
+EDGELANE_READ(read_sse, "sse2", 16, "movaps 16*\\r(%0), %%xmm\\r")
+EDGELANE_READ(read_avx2, "avx2", 32, "vmovaps 32*\\r(%0), %%ymm\\r")
+EDGELANE_READ(read_avx512, "avx512f", 64, "vmovaps 64*\\r(%0), %%zmm\\r")
+#elif defined(__aarch64__)
+#define EDGELANE_READ_CLOBBERS \
+  "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15"
+EDGELANE_READ(read_neon, "+simd", 16, "ldr q\\r, [%0, #16*\\r]")
 #endif
 
 using Read = void (*)(const uint8_t*, size_t);
@@ -133,7 +135,7 @@ Read widest_read() {
   if (__builtin_cpu_supports("avx2")) return &read_avx2;
   return &read_sse;
 #else
-  return &read_plain;
+  return &read_neon;
 #endif
 }
 
@@ -204,8 +206,11 @@ std::vector<Barrier> measure_barriers() {
 double Ceilings::peak(const std::string& isa, bool int8) const {
   for (const Peak& peak : peaks)
     if (peak.isa == isa && peak.int8 == int8) return peak.macs_per_s;
-  // A level without an instruction of its own for this type uses those of the one below.
-  return isa == "avx512_vnni" && !int8 ? peak("avx512", false) : 0;
+  // Sets that only add dot products of bytes compute float32 with the instructions of another.
+  constexpr const char* kFloatOf[][2] = {{"avx_vnni", "avx2"}, {"avx512_vnni", "avx512"}, {"dotprod", "neon"}, {"i8mm", "neon"}};
+  for (const auto& pair : kFloatOf)
+    if (isa == pair[0] && !int8) return peak(std::string(pair[1]), false);
+  return 0;
 }
 
 double Ceilings::peak(bool int8) const {
