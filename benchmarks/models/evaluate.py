@@ -53,8 +53,8 @@ def _group(results: Results, key: str, threads: int = 1) -> Results | None:
 
 def wrong(group: Results, name: str) -> bool:
     """Whether a runner's outputs are not what the network computes: its time then counts for nothing."""
-    error = group["relative_error"].get(name)
-    return error is None or error > group["tolerance"]
+    error: float = group["relative_error"][name]
+    return not error <= group["tolerance"]
 
 
 def fastest(group: Results, runners: tuple[str, ...]) -> str:

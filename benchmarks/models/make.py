@@ -110,11 +110,12 @@ def _export(model: Model, path: Path) -> None:
     torch.manual_seed(0)
     _, _, height, width = model.shape
     example = torch.randn(model.shape)
-    module = settle(_network(model.network), height, width)
+    module = _network(model.network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # layers that stay dense, and torch's own about tracing
         if model.pattern:
-            module = prune_model(module, model.sparsity, model.pattern, example_inputs=example)
+            module = prune_model(module.eval(), model.sparsity, model.pattern, example_inputs=example)
+        module = settle(module, height, width)  # with the zeros, or nothing would reach the output of a pruned network
         module = (
             quantize_model(module, [torch.randn(model.shape) for _ in range(2)]) if model.int8 else finalize(module)
         )

@@ -17,8 +17,8 @@ that is judged is against OpenVINO held to AVX-512 VNNI (`ONEDNN_MAX_CPU_ISA=AVX
 against OpenVINO as it ships. ONNX Runtime has no such switch and runs as it ships.
 """
 LATENCY_NOTE = """\
-Shortest runs; in brackets how many times longer the peer took. Error: edgelane's largest error on the golden frame over
-the output's largest magnitude.
+Shortest runs; in brackets how many times longer the peer took. Error: edgelane's against ONNX Runtime without
+optimisations, the root mean square of the difference over that of the outputs.
 
 """
 BREAK_EVEN_NOTE = """\

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 Rounds = Sequence[Sequence[float]]
 
@@ -46,6 +48,14 @@ def ratio_within_rounds(reference: Rounds, own: Rounds) -> float:
 def geometric_mean(values: Sequence[float]) -> float:
     """Of ratios."""
     return float(np.exp(np.mean(np.log(values))))
+
+
+def rms_error(value: npt.NDArray[Any], reference: npt.NDArray[Any]) -> float:
+    """Root mean square of the difference over that of the reference; infinite where the value is not finite."""
+    if value.shape != reference.shape or not np.isfinite(value).all():
+        return float("inf")
+    difference = value.astype(np.float64) - reference
+    return float(np.sqrt(np.mean(difference**2)) / (np.sqrt(np.mean(reference.astype(np.float64) ** 2)) or 1.0))
 
 
 @dataclass(frozen=True)

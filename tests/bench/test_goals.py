@@ -124,7 +124,7 @@ def test_the_better_of_both_is_chosen_for_each_network(results):
 def test_a_wrong_result_counts_for_nothing(results):
     results["groups"]["resnet50-int8"]["1"]["relative_error"]["edgelane 4x4-90"] = 0.06
     assert found(results, "resnet50-int8/4x4-90")["verdict"] == "not measured"
-    results["groups"]["lane_and_drivable-f32"]["1"]["relative_error"]["edgelane dense"] = None
+    results["groups"]["lane_and_drivable-f32"]["1"]["relative_error"]["edgelane dense"] = float("inf")
     assert found(results, "perception-f32")["verdict"] == "not measured"
 
 

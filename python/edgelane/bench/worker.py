@@ -91,10 +91,6 @@ class Served:
         """Write the model's outputs for its random input to an .npz file."""
         np.savez(path, *[np.array(value) for value in self._call()])
 
-    def golden(self) -> float | None:
-        """Error of the compiled model on its golden frame, relative to the output's largest magnitude."""
-        return Session(self._loader.path, threads=self._loader.threads).check_golden()
-
     def profile(self) -> list[dict[str, Any]]:
         """Every step of the compiled model with its kernel, MACs and time."""
         session = Session(self._loader.path, threads=self._loader.threads)
