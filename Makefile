@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP_SOURCES := $(shell find csrc tests/cpp -name '*.[ch]pp' -o -name '*.c' -o -name '*.h' -o -name '*.inc')
+CPP_SOURCES := $(shell find csrc tests/cpp benchmarks -name '*.[ch]pp' -o -name '*.c' -o -name '*.h' -o -name '*.inc')
 NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize bench clean
+.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize bench bench-peers bench-program clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -34,7 +34,8 @@ types: $(VENV)/.dev $(VENV)/.native  ## mypy
 	$(BIN)/mypy
 
 cpp-test: $(VENV)/.native  ## the C++ tests, without Python
-	$(BIN)/cmake -S csrc -B build/cmake -DEDGELANE_TESTS=ON -DEDGELANE_EXAMPLES=ON > build/configure.log || (cat build/configure.log; false)
+	@mkdir -p build
+	$(BIN)/cmake -S csrc -B build/cmake -DEDGELANE_TESTS=ON -DEDGELANE_EXAMPLES=ON -DEDGELANE_BENCHMARKS=ON > build/configure.log || (cat build/configure.log; false)
 	$(BIN)/cmake --build build/cmake
 	build/cmake/edgelane_tests --gtest_brief=1
 
@@ -65,8 +66,17 @@ sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behavio
 	$(BIN)/cmake --build build/sanitize
 	build/sanitize/edgelane_tests --gtest_brief=1
 
-bench: $(VENV)/.dev $(VENV)/.native  ## kernel benchmarks; JSON in build/bench.json
+bench: $(VENV)/.dev $(VENV)/.native bench-program  ## kernels against this machine's ceilings, break-even sparsities; JSON in build/
 	$(BIN)/python -m pytest benchmarks --benchmark-json=build/bench.json
+	$(BIN)/python -m benchmarks.kernels
+
+bench-peers: $(VENV)/.dev $(VENV)/.native bench-program  ## the goal table against ONNX Runtime and OpenVINO, 12 minutes; benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.models
+
+bench-program: $(VENV)/.tools  # the C++ harness of both
+	@mkdir -p build
+	$(BIN)/cmake -S csrc -B build/cmake -DEDGELANE_BENCHMARKS=ON > build/configure.log || (cat build/configure.log; false)
+	$(BIN)/cmake --build build/cmake --target edgelane_benchmarks
 
 clean:  ## remove what was built; the environment and runs/ stay
 	rm -rf build python/edgelane/*.so $(VENV)/.native
