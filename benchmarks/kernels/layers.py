@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import edgelane
+from benchmarks.kernels.make_layers import LAYERS
 
 SPARSITY = 0.9
 BLOCKS = {"dense": None, "unstructured": (1, 1), "4x1": (4, 1), "1x4": (1, 4), "4x4": (4, 4)}
@@ -17,27 +18,49 @@ BLOCKS = {"dense": None, "unstructured": (1, 1), "4x1": (4, 1), "1x4": (1, 4), "
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with ReLU: input channels, output channels, kernel size, stride, groups, and input height and
-    width.
-    """
+    """A convolution with ReLU: one line of layers.txt."""
 
+    network: str
     ic: int
     oc: int
     kernel: int
-    size: int
-    stride: int = 1
-    groups: int = 1
+    stride: int
+    groups: int
+    height: int
+    width: int
+    uses: int
+    prunable: bool
 
     def __str__(self) -> str:
         kind = "depthwise" if self.groups > 1 else f"{self.kernel}x{self.kernel}"
-        return f"{kind} {self.ic}-{self.oc} @{self.size}" + (f" s{self.stride}" if self.stride > 1 else "")
+        stride = f" s{self.stride}" if self.stride > 1 else ""
+        return f"{kind} {self.ic}-{self.oc} @{self.width}x{self.height}{stride}"
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of all uses of this shape, dense."""
+        out_h, out_w = _shapes(self)[1][2:]
+        return self.uses * self.oc * self.ic // self.groups * self.kernel**2 * out_h * out_w
+
+
+def convolutions() -> list[Layer]:
+    """The convolutions of layers.txt; all there have square kernels and no dilation."""
+    found = []
+    for line in LAYERS.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words[1:2] == ["conv2d"]:
+            ic, oc, kernel, _, stride, _, groups, height, width, uses = map(int, words[2:12])
+            found.append(Layer(words[0], ic, oc, kernel, stride, groups, height, width, uses, words[12] == "prunable"))
+    return found
 
 
 def weights(layer: Layer, pattern: str) -> np.ndarray:
     """Normal float32 weights [oc][ic / groups][k][k], 90 % of the pattern's blocks zero; seeded by the shape alone."""
     shape = (layer.oc, layer.ic // layer.groups, layer.kernel, layer.kernel)
     generator = np.random.default_rng(shape)
-    values = generator.standard_normal(shape).astype(np.float32) * np.float32((shape[1] * layer.kernel**2) ** -0.5)
+    values: np.ndarray = generator.standard_normal(shape).astype(np.float32) * np.float32(
+        (shape[1] * layer.kernel**2) ** -0.5
+    )
     block = BLOCKS[pattern]
     if block is None:
         return values
@@ -45,7 +68,7 @@ def weights(layer: Layer, pattern: str) -> np.ndarray:
     order = generator.permutation(int(np.prod(grid)))
     keep = (order >= round(SPARSITY * order.size)).reshape(grid)  # exactly 10 % of the blocks, whatever the seed
     mask = keep.repeat(block[0], axis=0).repeat(block[1], axis=1)[: shape[0], : shape[1]]
-    return values * mask.astype(np.float32)
+    return np.asarray(values * mask, np.float32)
 
 
 def compile_layer(layer: Layer, pattern: str, dtype: str, folder: Path) -> Path:
@@ -66,8 +89,8 @@ def _conv(layer: Layer, names: list[str], output: str) -> onnx.NodeProto:
 
 
 def _shapes(layer: Layer) -> tuple[list[int], list[int]]:
-    out = (layer.size - 1) // layer.stride + 1
-    return [1, layer.ic, layer.size, layer.size], [1, layer.oc, out, out]
+    out = [(size - 1) // layer.stride + 1 for size in (layer.height, layer.width)]
+    return [1, layer.ic, layer.height, layer.width], [1, layer.oc, *out]
 
 
 def _float_model(layer: Layer, pattern: str) -> onnx.ModelProto:

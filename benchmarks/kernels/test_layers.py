@@ -1,8 +1,8 @@
-"""Every kernel family of convolutions on the layers of ResNet-50 and MobileNetV2: dense and 90 % sparse in each
-pattern.
+"""`Session.run` on single layers, for comparing two builds: the layers of each network in layers.txt with the most
+multiply-adds, dense and with 90 % of the weights zero in the pattern that pruning is meant for.
 
-The benchmark's time is that of `Session.run`, input copy included; `kernel_us` in extra_info is that of the
-convolution alone.
+The benchmark's time is that of `Session.run`, input copy and Python included; what a kernel reaches of the machine's
+ceilings is measured by `python -m benchmarks.kernels`.
 """
 
 from __future__ import annotations
@@ -12,52 +12,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layers import BLOCKS, Layer, compile_layer
 
 import edgelane
+from benchmarks.kernels.layers import Layer, compile_layer, convolutions
+from benchmarks.kernels.make_layers import NETWORKS
 
-RESNET50 = [
-    Layer(3, 64, 7, 224, stride=2),
-    Layer(64, 64, 3, 56),
-    Layer(64, 256, 1, 56),
-    Layer(256, 64, 1, 56),
-    Layer(128, 128, 3, 56, stride=2),
-    Layer(128, 128, 3, 28),
-    Layer(512, 128, 1, 28),
-    Layer(256, 256, 3, 14),
-    Layer(256, 1024, 1, 14),
-    Layer(1024, 256, 1, 14),
-    Layer(512, 512, 3, 7),
-    Layer(512, 2048, 1, 7),
-    Layer(2048, 512, 1, 7),
-]
-MOBILENETV2 = [
-    Layer(16, 96, 1, 112),
-    Layer(24, 144, 1, 56),
-    Layer(144, 24, 1, 56),
-    Layer(192, 64, 1, 14),
-    Layer(64, 384, 1, 14),
-    Layer(576, 96, 1, 14),
-    Layer(160, 960, 1, 7),
-    Layer(320, 1280, 1, 7),
-    Layer(96, 96, 3, 112, stride=2, groups=96),
-    Layer(144, 144, 3, 56, groups=144),
-    Layer(384, 384, 3, 14, groups=384),
-    Layer(960, 960, 3, 7, groups=960),
-]
+LAYERS_OF_A_NETWORK = 6
+PATTERNS = {"float32": ("unstructured", "4x1"), "int8": ("1x4", "4x4")}
 
 
 def cases() -> list[Any]:
-    """Layer, pattern and dtype; the stem and depthwise layers stay dense in pruned networks, so they are timed dense
-    only.
-    """
-    return [
-        pytest.param(layer, pattern, dtype, id=f"{network} {layer} {pattern} {dtype}")
-        for network, layers in (("resnet50", RESNET50), ("mobilenetv2", MOBILENETV2))
-        for layer in layers
-        for dtype in ("float32", "int8")
-        for pattern in (BLOCKS if layer.groups == 1 and layer.ic > 3 else ("dense",))
-    ]
+    """Layer, pattern and dtype; layers that pruning leaves dense are timed dense only."""
+    found = []
+    for network in NETWORKS:
+        layers = [layer for layer in convolutions() if layer.network == network]
+        for layer in sorted(layers, key=lambda layer: -layer.macs)[:LAYERS_OF_A_NETWORK]:
+            for dtype, patterns in PATTERNS.items():
+                for pattern in ("dense", *(patterns if layer.prunable else ())):
+                    found.append(pytest.param(layer, pattern, dtype, id=f"{network} {layer} {pattern} {dtype}"))
+    return found
 
 
 @pytest.mark.benchmark(max_time=0.3, min_rounds=20, warmup=True, warmup_iterations=5, disable_gc=True)

@@ -7,6 +7,7 @@
 #include "kernels/conv2d/conv2d.hpp"
 #include "kernels/conv_transpose2d/conv_transpose2d.hpp"
 #include "kernels/convert/convert.hpp"
+#include "kernels/depthwise/depthwise.hpp"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/linear/linear.hpp"
 #include "kernels/movement/movement.hpp"
@@ -198,10 +199,14 @@ class StepPreparer {
     p.dilation_w = a_.dilations[1];
     p.groups = a_.groups;
     p.activation = a_.activation;
-    if (!desc(0).int8()) return prepare_conv2d_f32(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
+    if (!desc(0).int8()) {
+      const auto prepare = is_depthwise(p, false) ? prepare_depthwise_f32 : prepare_conv2d_f32;
+      return prepare(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
+    }
     Conv2dS8Params quant = s8_params();
     if (present(3)) quant.residual = desc(3).quant;
-    return prepare_conv2d_s8(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
+    const auto prepare = is_depthwise(p, true) ? prepare_depthwise_s8 : prepare_conv2d_s8;
+    return prepare(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
   }
 
   std::unique_ptr<PreparedKernel> conv_transpose2d() const {

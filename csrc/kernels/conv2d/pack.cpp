@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "formats/bits.hpp"
 #include "formats/layout.hpp"
@@ -124,23 +125,42 @@ void pack_stream(const WeightRows& rows, const StripGeometry& g, int block_oc, i
     }
   }
   packed.starts.reserve(static_cast<size_t>(oc_blocks) * chunks + 1);
+  packed.order.reserve(static_cast<size_t>(oc_blocks) * chunks);
   packed.starts.push_back(0);
   int32_t* offset = packed.offsets.data();
   uint8_t* weights = packed.weights.data();
-  BlockRows block(rows, block_oc);
-  for (int group = 0; group < oc_blocks; group += kGroupBlocks)
-    for (int chunk = 0; chunk < chunks; ++chunk)
-      for (int b = group; b < std::min(group + kGroupBlocks, oc_blocks); ++b) {
-        block.open(b * block_oc);
+  const int group_size = group_blocks(block_oc);
+  std::vector<BlockRows> blocks(static_cast<size_t>(group_size), BlockRows(rows, block_oc));
+  std::vector<std::pair<int64_t, uint8_t>> by_count;
+  for (int group = 0; group < oc_blocks; group += group_size) {
+    const int count = std::min(group_size, oc_blocks - group);
+    for (int b = 0; b < count; ++b) blocks[static_cast<size_t>(b)].open((group + b) * block_oc);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const auto for_each = [&](const BlockRows& block, const auto& f) {
         const int64_t begin = std::max(block.first(), int64_t{chunk} * chunk_planes * s.taps);
         const int64_t end = std::min(block.last(), (int64_t{chunk} + 1) * chunk_planes * s.taps);
-        for_each_word(block, begin, end, keep_zeros, [&](int64_t number) {
+        for_each_word(block, begin, end, keep_zeros, f);
+      };
+      // Lists of one length follow each other: the end of a loop that ran as long the last time is predicted.
+      by_count.clear();
+      for (int b = 0; b < count; ++b) {
+        int64_t words = 0;
+        for_each(blocks[static_cast<size_t>(b)], [&](int64_t) { ++words; });
+        by_count.emplace_back(words, static_cast<uint8_t>(b));
+      }
+      std::sort(by_count.begin(), by_count.end());
+      for (const auto& [words, b] : by_count) {
+        const BlockRows& block = blocks[b];
+        for_each(block, [&](int64_t number) {
           *offset++ = offset_of[static_cast<size_t>(number)];
           store<Form>(block, block_oc, number, weights);
           weights += block_oc * weight_bytes(Form);
         });
         packed.starts.push_back(static_cast<int32_t>(offset - packed.offsets.data()));
+        packed.order.push_back(b);
       }
+    }
+  }
 }
 
 // All blocks, with nonzeros or without.

@@ -50,10 +50,11 @@ class WeightRows {
 
 struct PackedBlocks {
   std::vector<int32_t> starts;  // as StripArgs
+  std::vector<uint8_t> order;
   AlignedBuffer<int32_t> offsets;
   AlignedBuffer<uint8_t> weights;
   int64_t blocks = 0;
-  size_t bytes() const { return starts.size() * sizeof(int32_t) + offsets.bytes() + weights.bytes(); }
+  size_t bytes() const { return starts.size() * sizeof(int32_t) + order.size() + offsets.bytes() + weights.bytes(); }
 };
 
 // Blocks with a nonzero weight, block_oc (at most 64) output channels by one source plane at one tap.

@@ -56,12 +56,13 @@ struct Requantize {
 struct FoldedScales {
   Requantize requantize;
   std::vector<float> multiplier;  // [oc]
-  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well, modulo 2^32
+  std::vector<int32_t> bias;      // [oc], holds -(zero point + input_bias) * sum of the channel's weights as well, modulo 2^32
 };
 
-// weights are [oc][count / oc]; bias is empty or [oc].
+// weights are [oc][count / oc]; bias is empty or [oc]. `input_bias`: what the multiplied inputs are too high by, kActivationBias
+// where a kernel takes them as they are stored, 0 where it makes signed bytes of them.
 inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activation, bool has_residual, int oc,
-                                Span<const int8_t> weights, Span<const int32_t> bias) {
+                                Span<const int8_t> weights, Span<const int32_t> bias, int input_bias = kActivationBias) {
   FoldedScales f;
   Requantize& r = f.requantize;
   r.has_intermediate = q.has_intermediate;
@@ -92,7 +93,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   }
 
   const size_t per_channel = oc == 0 ? 0 : weights.size() / static_cast<size_t>(oc);
-  const int32_t input_zero = q.input.zero_point + kActivationBias;
+  const int32_t input_zero = q.input.zero_point + input_bias;
   const float target = q.has_intermediate ? q.intermediate.scale : unit;
   for (int c = 0; c < oc; ++c) {
     const float weight_scale = q.weight_scales[q.weight_scales.size() == 1 ? 0 : static_cast<size_t>(c)];

@@ -30,6 +30,7 @@ constexpr const StripKernel* kKernels[] = {
 
 constexpr size_t kFirstLevelBytes = 28 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
 
+constexpr size_t kPrefetchBytes = 1024 * 1024;    // below, prefetching the output took longer than it saved
 constexpr size_t kSecondLevelBytes = 512 * 1024;  // of a cache of 1 MB or more, what the weights of a task may take
 
 // With fewer blocks in a chunk than this, fewer chunks were faster (ResNet-50's layers at 90 % sparsity, AVX-512).
@@ -106,8 +107,8 @@ class StripConv final : public PreparedKernel {
     info_.macs = blocks_.blocks * block_weights * pixels;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
     info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
-    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) +
-                    pixel_masks_.size() * sizeof(uint16_t);
+    packed_bytes_ =
+        blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) + pixel_masks_.size() * sizeof(uint16_t);
     workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
     input_planes_ = p.input.groups(kInt8);
     residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
@@ -121,6 +122,7 @@ class StripConv final : public PreparedKernel {
     packed_bytes_ += bias_f32_.bytes();
   }
 
+  int input_bias() const { return kernel_->input_bias; }
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
     if (requantize_.float_output)
@@ -147,7 +149,7 @@ class StripConv final : public PreparedKernel {
     // A task is one tile of one image for some groups of output channels: as many as keep their weights in the second-level cache
     // from one tile to the next, and few enough for all threads.
     const int tiles = static_cast<int>(tiles_.size()) - 1, images = problem_.output.batch;
-    const int groups = (oc_blocks_ + kGroupBlocks - 1) / kGroupBlocks;
+    const int groups = (oc_blocks_ + group_blocks(kernel_->block_oc) - 1) / group_blocks(kernel_->block_oc);
     const int threads = args.pool->threads();
     const int by_threads = threads == 1 ? 1 : (4 * threads + tiles * images - 1) / (tiles * images);
     const int by_cache = tiles * images == 1 ? 1 : static_cast<int>(blocks_.bytes() / kSecondLevelBytes) + 1;
@@ -198,7 +200,7 @@ class StripConv final : public PreparedKernel {
     if (split == splits) return groups;
     constexpr int64_t kChannelBlockCost = 16;
     const auto work_before = [&](int group) {
-      const int block = std::min(group * kGroupBlocks, oc_blocks_);
+      const int block = std::min(group * group_blocks(kernel_->block_oc), oc_blocks_);
       return blocks_.starts[static_cast<size_t>(block) * chunks_] + block * kChannelBlockCost;
     };
     const int64_t target = work_before(groups) * split / splits;
@@ -220,6 +222,7 @@ class StripConv final : public PreparedKernel {
     a.output = args.output;
     a.residual = problem_.residual.channels == 0 ? nullptr : args.inputs[1];
     a.starts = blocks_.starts.data();
+    a.order = blocks_.order.data();
     a.offsets = blocks_.offsets.data();
     a.weights = blocks_.weights.data();
     a.oc = problem_.output.channels;
@@ -234,6 +237,8 @@ class StripConv final : public PreparedKernel {
     a.residual_single = geometry_.residual.single;
     a.vectors = geometry_.vectors;
     a.direct = direct();
+    const size_t written = problem_.output.bytes(kernel_->form != WeightForm::f32);
+    a.prefetch = a.direct && (a.residual == nullptr ? written : 2 * written) > kPrefetchBytes;
     a.pixel_masks = pixel_masks_.data();
     a.output_layout = problem_.output;
     a.residual_plane = problem_.residual.plane;
@@ -282,7 +287,8 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, 
   if (quant.weight_scales.size() != 1)
     check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
-  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,
+                           conv->input_bias()));
   return conv;
 }
 

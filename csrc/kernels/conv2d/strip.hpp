@@ -4,8 +4,9 @@
 // registers: a block costs Vectors loads, BlockOc broadcasts and BlockOc * Vectors multiply-adds. Weights are a stream of
 // {offset, BlockOc weights}; dense is the stream with every block present.
 //
-// Input channels are cut into chunks whose part of a tile stays in the first-level cache while kGroupBlocks blocks of output
-// channels use it; between chunks the sums of a group rest in a buffer on the stack.
+// Input channels are cut into chunks whose part of a tile stays in the first-level cache while a group of blocks of output
+// channels uses it. The sums of a group rest in a buffer on the stack between chunks, and go from there to the epilogue: where
+// both were one function, the compiler kept the sums in memory during the multiply-adds as well.
 //
 // A Path says what a lane is: F32Path (below), or the int8 dot products of widening.hpp and conv2d_s8_<isa>.cpp. Included by
 // conv2d_*_<isa>.cpp only; everything is in an anonymous namespace or depends on a type that is.
@@ -28,6 +29,7 @@ struct F32Path {
   using Input = V;
   using Weight = V;
   static constexpr bool kInt8 = false;
+  static constexpr int kInputBias = 0;
   static constexpr WeightForm kForm = WeightForm::f32;
   static EDGELANE_INLINE Input load(const uint8_t* p) { return V::loadu(reinterpret_cast<const float*>(p)); }
   static EDGELANE_INLINE Weight broadcast(const uint8_t* p) { return V::broadcast(*reinterpret_cast<const float*>(p)); }
@@ -44,16 +46,11 @@ struct StripTile {
   // Few sums in flight wait for each other: several blocks then have sums of their own, added at the end.
   static constexpr int kSums = BlockOc * Vectors;
   static constexpr int kSplit = kSums >= 8 ? 1 : kSums >= 4 ? 2 : 4;
-  // int8 results are stored four channels at a time, so single channels meet in the buffer. So do activations that are no clamp:
-  // a call within the fast loop would cost its registers.
-  static constexpr bool kAlwaysBuffered = Path::kInt8 && BlockOc % kChannelGroup != 0;
-  static constexpr int kBufferBlocks = kGroupBlocks;
-
-  struct Buffer {
-    alignas(64) int32_t sums[kBufferBlocks][BlockOc][Vectors][kLanes];  // Acc, as its lanes
-  };
+  static constexpr int kGroup = group_blocks(BlockOc);
+  using Sums = GroupSums<kGroup * BlockOc, Vectors, kLanes>;
 
   static EDGELANE_INLINE void block(Acc (&acc)[BlockOc][Vectors], const uint8_t* x, const uint8_t* w) {
+    EDGELANE_KEEP_POINTER(x);
     typename Path::Input in[Vectors];
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) in[v] = Path::load(x + v * kLanes * 4);
@@ -107,54 +104,39 @@ struct StripTile {
   static void run(const StripArgs& a, int image, int tile, int first_group, int last_group) {
     const int first_vector = a.tiles[tile];
     const uint8_t* x = a.source + (image * a.source_batch + static_cast<int64_t>(first_vector) * kLanes) * 4;
-    StripEpilogue<Path, BlockOc, Vectors> epilogue{a, image, first_vector};
+    const StripEpilogue<Path, BlockOc, Vectors> epilogue{a, image, first_vector};
     for (int group = first_group; group < last_group; ++group) {
-      const int first_block = group * kGroupBlocks;
-      const int blocks = a.oc_blocks - first_block < kGroupBlocks ? a.oc_blocks - first_block : kGroupBlocks;
-      const int32_t* starts = a.starts + static_cast<int64_t>(first_block) * a.chunks;
-      if (a.chunks == 1 && a.direct && !kAlwaysBuffered) {
-        for (int b = 0; b < blocks; ++b) {
-          Acc acc[BlockOc][Vectors];
-          start(acc, epilogue, (first_block + b) * BlockOc);
-          accumulate(acc, a, x, starts[b], starts[b + 1]);
-          epilogue.finish(acc, (first_block + b) * BlockOc);
-        }
-      } else {
-        run_buffered(a, x, starts, first_block, blocks, epilogue);
-      }
+      const int first = group * kGroup;
+      const int blocks = a.oc_blocks - first < kGroup ? a.oc_blocks - first : kGroup;
+      Sums sums;
+      add_chunks(a, x, static_cast<int64_t>(first) * a.chunks, first, blocks, sums, epilogue);
+      epilogue.finish(sums, blocks, first * BlockOc);
     }
   }
 
-  static void run_buffered(const StripArgs& a, const uint8_t* x, const int32_t* starts, int first_block, int blocks,
-                           const StripEpilogue<Path, BlockOc, Vectors>& epilogue) {
-    Buffer buffer;
+  // `list` is the index in starts of the group's first block list.
+  static EDGELANE_INLINE void add_chunks(const StripArgs& a, const uint8_t* x, int64_t list, int first, int blocks, Sums& sums,
+                                         const StripEpilogue<Path, BlockOc, Vectors>& epilogue) {
     for (int chunk = 0; chunk < a.chunks; ++chunk)
-      for (int b = 0; b < blocks; ++b, ++starts) {
-        if (chunk > 0 && starts[0] == starts[1]) continue;
+      for (const int64_t end = list + blocks; list < end; ++list) {
+        const int32_t begin = a.starts[list], last = a.starts[list + 1];
+        const int b = a.order[list];
+        if (a.prefetch && chunk == a.chunks - 1) epilogue.prefetch((first + b) * BlockOc);
         Acc acc[BlockOc][Vectors];
         if (chunk == 0) {
-          start(acc, epilogue, (first_block + b) * BlockOc);
+          start(acc, epilogue, (first + b) * BlockOc);
         } else {
 #pragma GCC unroll 16
           for (int o = 0; o < BlockOc; ++o)
 #pragma GCC unroll 16
-            for (int v = 0; v < Vectors; ++v) acc[o][v] = Path::load_sum(buffer.sums[b][o][v]);
+            for (int v = 0; v < Vectors; ++v) acc[o][v] = Path::load_sum(sums.row[b * BlockOc + o][v]);
         }
-        accumulate(acc, a, x, starts[0], starts[1]);
+        accumulate(acc, a, x, begin, last);
 #pragma GCC unroll 16
         for (int o = 0; o < BlockOc; ++o)
 #pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) Path::store_sum(buffer.sums[b][o][v], acc[o][v]);
+          for (int v = 0; v < Vectors; ++v) Path::store_sum(sums.row[b * BlockOc + o][v], acc[o][v]);
       }
-    const int oc = first_block * BlockOc;
-    if (a.direct && a.residual != nullptr)
-      epilogue.template finish_buffered_direct<true>(buffer.sums, blocks, oc);
-    else if (a.direct)
-      epilogue.template finish_buffered_direct<false>(buffer.sums, blocks, oc);
-    else if (a.clamp)
-      epilogue.template finish_buffered<false>(buffer.sums, blocks, oc);
-    else
-      epilogue.template finish_buffered<true>(buffer.sums, blocks, oc);
   }
 };
 
@@ -183,7 +165,7 @@ template <class Path, int BlockOc, int MaxVectors>
 void run_strip(const StripArgs& a, int image, int tile, int first_group, int last_group) {
   run_tile<Path, BlockOc>(a, image, tile, first_group, last_group, std::make_integer_sequence<int, MaxVectors>());
   if (tile != 0) return;
-  constexpr int kChannels = kGroupBlocks * BlockOc;
+  constexpr int kChannels = group_blocks(BlockOc) * BlockOc;
   const int first = first_group * kChannels;
   const int last = last_group * kChannels < a.oc ? last_group * kChannels : a.oc;
   constexpr int kLanes = Path::Float::width;

@@ -38,6 +38,12 @@ EDGELANE_INLINE void store_pixels(const StripArgs& a, T* plane, int v, V y, V bo
   for (; s != end; ++s) y.store_mask(plane + s->offset, s->mask);
 }
 
+// The sums of a group of blocks: lanes of Acc, by output channel.
+template <int Channels, int Vectors, int Lanes>
+struct GroupSums {
+  alignas(64) int32_t row[Channels][Vectors][Lanes];
+};
+
 template <class Path, int BlockOc, int Vectors>
 struct StripEpilogue {
   using Acc = typename Path::Acc;
@@ -57,21 +63,64 @@ struct StripEpilogue {
       return V::broadcast(a.bias[oc]);
   }
 
-  // Sums of BlockOc output channels from oc on. Only for problems with `direct` results.
-  EDGELANE_INLINE void finish(const Acc (&acc)[BlockOc][Vectors], int oc) const {
-    // Keeps the compiler from loading the epilogue's constants before the blocks are added, where all registers hold sums.
-    asm volatile("" ::: "memory");
-    if (a.residual != nullptr)
-      finish_direct<true>(acc, oc);
-    else
-      finish_direct<false>(acc, oc);
+  // Asks for the lines that the epilogue will touch of BlockOc output channels: each lies in another plane, where the hardware
+  // sees no stream to follow.
+  EDGELANE_INLINE void prefetch(int oc) const {
+    if (oc >= a.oc) return;
+    constexpr int kRows = Path::kInt8 ? (BlockOc + kChannelGroup - 1) / kChannelGroup : BlockOc;
+    const int64_t position = static_cast<int64_t>(first_vector) * kLanes, plane = Path::kInt8 ? oc / kChannelGroup : oc;
+    const uint32_t* y = static_cast<const uint32_t*>(a.output) +
+                        (static_cast<int64_t>(image) * a.output_planes + plane) * a.output_layout.plane + a.output_layout.origin +
+                        position;
+    const uint32_t* r = static_cast<const uint32_t*>(a.residual) +
+                        (static_cast<int64_t>(image) * a.residual_planes + plane) * a.residual_plane + a.residual_origin +
+                        position;
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) {
+        __builtin_prefetch(y + row * a.output_layout.plane + v * kLanes, 1, 2);
+        if (a.residual != nullptr) __builtin_prefetch(r + row * a.residual_plane + v * kLanes, 0, 2);
+      }
   }
 
-  // Sums of several blocks from oc on, in memory; any activation (General), or one that is a clamp.
-  template <bool General>
-  EDGELANE_INLINE void finish_buffered(const int32_t (&sums)[kGroupBlocks][BlockOc][Vectors][kLanes], int blocks, int oc) const {
-    const auto* rows = &sums[0][0];
+  // Sums of the blocks of a group, from output channel `oc` on.
+  template <class Sums>
+  EDGELANE_INLINE void finish(const Sums& sums, int blocks, int oc) const {
     const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
+    if (a.direct && a.residual != nullptr)
+      finish_direct<true>(sums.row, channels, oc);
+    else if (a.direct)
+      finish_direct<false>(sums.row, channels, oc);
+    else if (a.clamp)
+      finish_general<false>(sums.row, channels, oc);
+    else
+      finish_general<true>(sums.row, channels, oc);
+  }
+
+ private:
+  template <bool Residual, class Rows>
+  EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
+    if constexpr (!Path::kInt8) {
+      for (int o = 0; o < channels; ++o) {
+        const DirectF32<Residual> row(*this, oc + o);
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
+      }
+    } else {
+      for (int o = 0; o < channels; o += kChannelGroup) {
+        const DirectQuad<Residual> row(*this, oc + o);
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: they end in padding, which is set
+          row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
+                    Path::load_sum(rows[o + 3][v]), v);
+      }
+    }
+  }
+
+  // Any activation (General), or one that is a clamp.
+  template <bool General, class Rows>
+  EDGELANE_INLINE void finish_general(const Rows& rows, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o)
         for (int v = 0; v < Vectors; ++v) finish_f32<General>(Path::load_sum(rows[o][v]), oc + o, v);
@@ -85,32 +134,8 @@ struct StripEpilogue {
     }
   }
 
-  // The same for problems with `direct` results.
-  template <bool Residual>
-  EDGELANE_INLINE void finish_buffered_direct(const int32_t (&sums)[kGroupBlocks][BlockOc][Vectors][kLanes], int blocks,
-                                              int oc) const {
-    const auto* rows = &sums[0][0];
-    const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
-    if constexpr (!Path::kInt8) {
-      for (int o = 0; o < channels; ++o) {
-        const DirectF32<Residual> row(*this, oc + o);
-#pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
-      }
-    } else {
-      for (int o = 0; o < channels; o += kChannelGroup) {
-        const DirectQuad<Residual> row(*this, oc + o);
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v)  // rows past the last channel hold anything; a quad's padding is set to the border
-          row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
-                    Path::load_sum(rows[o + 3][v]), v);
-      }
-    }
-  }
-
- private:
-  // Direct results: the activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch, so that
-  // vectors lie side by side and only gaps between rows need a mask.
+  // Direct results: the activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch, so
+  // that vectors lie side by side and only gaps between rows need a mask.
   template <bool Residual>
   struct DirectF32 {
     const StripEpilogue& e;
@@ -178,27 +203,6 @@ struct StripEpilogue {
     // Of each bit, that of a where `bits` is set, else that of b.
     static EDGELANE_INLINE I select_bits(I bits, I a, I b) { return ((a ^ b) & bits) ^ b; }
   };
-
-  template <bool Residual>
-  EDGELANE_INLINE void finish_direct(const Acc (&acc)[BlockOc][Vectors], int oc) const {
-    if constexpr (!Path::kInt8) {
-#pragma GCC unroll 16
-      for (int o = 0; o < BlockOc; ++o) {
-        if (oc + o >= a.oc) return;
-        const DirectF32<Residual> row(*this, oc + o);
-#pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) row.store(acc[o][v], v);
-      }
-    } else if constexpr (BlockOc % kChannelGroup == 0) {
-#pragma GCC unroll 4
-      for (int o = 0; o < BlockOc; o += kChannelGroup) {
-        if (oc + o >= a.oc) return;
-        const DirectQuad<Residual> row(*this, oc + o);
-#pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) row.store(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], v);
-      }
-    }
-  }
 
   template <bool General>
   EDGELANE_INLINE void finish_f32(V sum, int oc, int v) const {

@@ -14,7 +14,8 @@ enum class WeightForm : uint8_t { f32, s8_quad, s16_quad };
 
 constexpr int weight_bytes(WeightForm form) { return form == WeightForm::s16_quad ? 8 : 4; }
 
-constexpr int kGroupBlocks = 8;  // blocks of output channels that share a chunk of the input while it is in the first-level cache
+// Blocks of output channels that share a chunk of the input while it is in the first-level cache.
+constexpr int group_blocks(int block_oc) { return block_oc == 1 ? 32 : 8; }
 
 struct StripArgs {
   const uint8_t* source;  // plane 0 of image 0 at position 0
@@ -22,9 +23,10 @@ struct StripArgs {
   void* output;
   const void* residual;  // nullptr: none
 
-  // Nonzero blocks in the order of their use: for each group of kGroupBlocks blocks of output channels, for each chunk of input
-  // channels, for each block of output channels: starts[i] to starts[i + 1].
+  // Nonzero blocks in the order of their use: for each group of group_blocks blocks of output channels, for each chunk of input
+  // channels, for each block of output channels: starts[i] to starts[i + 1] are those of block order[i] of the group.
   const int32_t* starts;
+  const uint8_t* order;
   const int32_t* offsets;  // of the source element that the block multiplies
   const uint8_t* weights;
   int oc, oc_blocks, chunks;
@@ -40,6 +42,7 @@ struct StripArgs {
 
   // The activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch.
   bool direct;
+  bool prefetch;                // direct, and the output is too large for the second-level cache
   const uint16_t* pixel_masks;  // direct: for each vector, the lanes that are pixels
 
   PlanarLayout output_layout;
@@ -66,6 +69,7 @@ struct StripKernel {
   int lanes;        // positions in a vector
   int max_vectors;  // of a tile
   bool dense;       // meant for weights without zeros
+  int input_bias;   // int8: as fold_scales
   StripFunction run;
 };
 

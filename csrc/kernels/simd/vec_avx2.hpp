@@ -1,4 +1,5 @@
-// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp.
+// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp and
+// *_avx_vnni.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -94,6 +95,21 @@ struct VecI32Avx2 {
     return {_mm256_srai_epi16(v, N)};
   }
   friend EDGELANE_INLINE VecI32Avx2 multiply_pairs(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_madd_epi16(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 interleave_bytes_low(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_unpacklo_epi8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 interleave_bytes_high(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_unpackhi_epi8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 interleave_words_low(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_unpacklo_epi16(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 interleave_words_high(VecI32Avx2 a, VecI32Avx2 b) {
+    return {_mm256_unpackhi_epi16(a.v, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx2 pack_bytes(VecI32Avx2 a, VecI32Avx2 b, VecI32Avx2 c, VecI32Avx2 d) {
+    return {_mm256_packus_epi16(_mm256_packs_epi32(a.v, b.v), _mm256_packs_epi32(c.v, d.v))};
+  }
+  friend EDGELANE_INLINE VecI32Avx2 in_register(VecI32Avx2 a) {
+    asm("" : "+x"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecI32Avx2 even_lanes(VecI32Avx2 a, VecI32Avx2 b) { return {pick<0x88>(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 odd_lanes(VecI32Avx2 a, VecI32Avx2 b) { return {pick<0xdd>(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator+(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_add_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator-(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_sub_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx2 operator*(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
@@ -115,6 +131,12 @@ struct VecI32Avx2 {
   friend EDGELANE_INLINE VecI32Avx2 select(MaskAvx2 m, VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 
  private:
+  // Two lanes of each half of a and of b, in the order of memory.
+  template <int Which>
+  static EDGELANE_INLINE __m256i pick(__m256i a, __m256i b) {
+    const __m256 halves = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), Which);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(halves), 0xd8);
+  }
   EDGELANE_INLINE __m128i bytes() const {
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     return _mm_packus_epi16(words, words);
@@ -175,6 +197,16 @@ struct VecF32Avx2 {
   }
   friend EDGELANE_INLINE VecF32Avx2 select(MaskAvx2 m, VecF32Avx2 a, VecF32Avx2 b) {
     return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))};
+  }
+  friend EDGELANE_INLINE VecF32Avx2 in_register(VecF32Avx2 a) {
+    asm("" : "+x"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecF32Avx2 even_lanes(VecF32Avx2 a, VecF32Avx2 b) {
+    return {_mm256_castsi256_ps(even_lanes(a.bitcast(), b.bitcast()).v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx2 odd_lanes(VecF32Avx2 a, VecF32Avx2 b) {
+    return {_mm256_castsi256_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
   friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   friend EDGELANE_INLINE VecF32Avx2 fused(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return muladd(a, b, c); }

@@ -89,6 +89,33 @@ struct VecI32Avx512 {
     return {_mm512_srai_epi16(v, N)};
   }
   friend EDGELANE_INLINE VecI32Avx512 multiply_pairs(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_madd_epi16(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 interleave_bytes_low(VecI32Avx512 a, VecI32Avx512 b) {
+    return {_mm512_unpacklo_epi8(a.v, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 interleave_bytes_high(VecI32Avx512 a, VecI32Avx512 b) {
+    return {_mm512_unpackhi_epi8(a.v, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 interleave_words_low(VecI32Avx512 a, VecI32Avx512 b) {
+    return {_mm512_unpacklo_epi16(a.v, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 interleave_words_high(VecI32Avx512 a, VecI32Avx512 b) {
+    return {_mm512_unpackhi_epi16(a.v, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 pack_bytes(VecI32Avx512 a, VecI32Avx512 b, VecI32Avx512 c, VecI32Avx512 d) {
+    return {_mm512_packus_epi16(_mm512_packs_epi32(a.v, b.v), _mm512_packs_epi32(c.v, d.v))};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 in_register(VecI32Avx512 a) {
+    asm("" : "+v"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecI32Avx512 even_lanes(VecI32Avx512 a, VecI32Avx512 b) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return {_mm512_permutex2var_epi32(a.v, even, b.v)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 odd_lanes(VecI32Avx512 a, VecI32Avx512 b) {
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return {_mm512_permutex2var_epi32(a.v, odd, b.v)};
+  }
   friend EDGELANE_INLINE VecI32Avx512 operator+(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx512 operator-(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecI32Avx512 operator*(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
@@ -164,6 +191,16 @@ struct VecF32Avx512 {
   }
   friend EDGELANE_INLINE VecF32Avx512 select(MaskAvx512 m, VecF32Avx512 a, VecF32Avx512 b) {
     return {_mm512_mask_blend_ps(m.v, b.v, a.v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 in_register(VecF32Avx512 a) {
+    asm("" : "+v"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecF32Avx512 even_lanes(VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_castsi512_ps(even_lanes(a.bitcast(), b.bitcast()).v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 odd_lanes(VecF32Avx512 a, VecF32Avx512 b) {
+    return {_mm512_castsi512_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
   friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};

@@ -1,12 +1,17 @@
-// Vectors of four for any CPU: the portable form of vec_avx2.hpp and vec_avx512.hpp, with the same members and the same results.
+// Vectors of four for any CPU: the portable form of vec_avx2.hpp, vec_avx512.hpp and vec_neon.hpp, with the same members and the
+// same results.
 //
-// The three headers define one interface, so that an algorithm is one template over the float vector type V:
+// The headers define one interface, so that an algorithm is one template over the float vector type V:
 //   V::load/loadu/load_first(p, n)/load_mask(p, bits)      lanes that are not loaded are 0
 //   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
 //   muladd(a, b, c) is a * b + c, rounded once or twice; fused(a, b, c) rounds once
 //   pack_quads(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to 0..255
+//   in_register(a) is a; GCC then keeps it in a register, where it would else load a value again for each of its uses
+//   even_lanes(a, b), odd_lanes(a, b): of the lanes of a and then b, those at even or odd places
+//   V::Int only, within each block of 16 bytes: interleave_bytes_low/high and interleave_words_low/high take turns between a and
+//   b in the lower or upper half; pack_bytes(a, b, c, d) makes bytes of the lanes, which hold 0 to 255: a's, b's, c's and d's
 //   a < b, a <= b, a == b give V::Mask; V::Mask::of(bits), V::Mask::first(n), m & n, m | n, !m; select(m, a, b) is m ? a : b
 // Everything is in an anonymous namespace: a template that is instantiated with one of these types belongs to its own source
 // file, and code compiled for one instruction set can never be linked into another one's place.
@@ -100,6 +105,23 @@ struct VecI32Scalar {
   EDGELANE_INLINE VecI32Scalar sar() const {
     return {{v[0] >> N, v[1] >> N, v[2] >> N, v[3] >> N}};
   }
+  friend EDGELANE_INLINE VecI32Scalar in_register(VecI32Scalar a) { return a; }
+  friend EDGELANE_INLINE VecI32Scalar even_lanes(VecI32Scalar a, VecI32Scalar b) { return {{a.v[0], a.v[2], b.v[0], b.v[2]}}; }
+  friend EDGELANE_INLINE VecI32Scalar odd_lanes(VecI32Scalar a, VecI32Scalar b) { return {{a.v[1], a.v[3], b.v[1], b.v[3]}}; }
+  friend EDGELANE_INLINE VecI32Scalar interleave_bytes_low(VecI32Scalar a, VecI32Scalar b) { return interleave<1>(a, b, 0); }
+  friend EDGELANE_INLINE VecI32Scalar interleave_bytes_high(VecI32Scalar a, VecI32Scalar b) { return interleave<1>(a, b, 8); }
+  friend EDGELANE_INLINE VecI32Scalar interleave_words_low(VecI32Scalar a, VecI32Scalar b) { return interleave<2>(a, b, 0); }
+  friend EDGELANE_INLINE VecI32Scalar interleave_words_high(VecI32Scalar a, VecI32Scalar b) { return interleave<2>(a, b, 8); }
+  friend EDGELANE_INLINE VecI32Scalar pack_bytes(VecI32Scalar a, VecI32Scalar b, VecI32Scalar c, VecI32Scalar d) {
+    uint8_t bytes[16];
+    for (int i = 0; i < 4; ++i) {
+      bytes[i] = static_cast<uint8_t>(a.v[i]);
+      bytes[4 + i] = static_cast<uint8_t>(b.v[i]);
+      bytes[8 + i] = static_cast<uint8_t>(c.v[i]);
+      bytes[12 + i] = static_cast<uint8_t>(d.v[i]);
+    }
+    return loadu(bytes);
+  }
   // Sums and products wrap around, as the vector instructions do.
   friend EDGELANE_INLINE VecI32Scalar operator+(VecI32Scalar a, VecI32Scalar b)
       EDGELANE_LANES(VecI32Scalar, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i])));
@@ -130,6 +152,19 @@ struct VecI32Scalar {
   }
   friend EDGELANE_INLINE VecI32Scalar select(MaskScalar m, VecI32Scalar a, VecI32Scalar b)
       EDGELANE_LANES(VecI32Scalar, m.v[i] ? a.v[i] : b.v[i]);
+
+ private:
+  // Eight bytes of each from `first` on, in pieces of Size bytes.
+  template <int Size>
+  static EDGELANE_INLINE VecI32Scalar interleave(const VecI32Scalar& a, const VecI32Scalar& b, int first) {
+    const char *from_a = reinterpret_cast<const char*>(a.v) + first, *from_b = reinterpret_cast<const char*>(b.v) + first;
+    char bytes[16];
+    for (int i = 0; i < 8; i += Size) {
+      std::memcpy(bytes + 2 * i, from_a + i, Size);
+      std::memcpy(bytes + 2 * i + Size, from_b + i, Size);
+    }
+    return loadu(bytes);
+  }
 };
 
 struct VecF32Scalar {
@@ -194,6 +229,9 @@ struct VecF32Scalar {
   friend EDGELANE_INLINE MaskScalar operator==(VecF32Scalar a, VecF32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
   friend EDGELANE_INLINE VecF32Scalar select(MaskScalar m, VecF32Scalar a, VecF32Scalar b)
       EDGELANE_LANES(VecF32Scalar, m.v[i] ? a.v[i] : b.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar in_register(VecF32Scalar a) { return a; }
+  friend EDGELANE_INLINE VecF32Scalar even_lanes(VecF32Scalar a, VecF32Scalar b) { return {{a.v[0], a.v[2], b.v[0], b.v[2]}}; }
+  friend EDGELANE_INLINE VecF32Scalar odd_lanes(VecF32Scalar a, VecF32Scalar b) { return {{a.v[1], a.v[3], b.v[1], b.v[3]}}; }
   // a * b + c as one or two roundings, whichever is fast: for sums whose tolerance is derived from their length anyway.
   friend EDGELANE_INLINE VecF32Scalar muladd(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
       EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i] + c.v[i]);

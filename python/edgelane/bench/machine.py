@@ -6,11 +6,21 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edgelane._version import __version__
 
+# Vendor, family and model of /proc/cpuinfo where the maker's manuals give one server generation.
+_GENERATIONS = {
+    ("GenuineIntel", "6", "106"): "Intel Xeon Ice Lake",
+    ("GenuineIntel", "6", "143"): "Intel Xeon Sapphire Rapids",
+    ("GenuineIntel", "6", "207"): "Intel Xeon Emerald Rapids",
+    ("AuthenticAMD", "25", "1"): "AMD EPYC Milan",
+    ("AuthenticAMD", "25", "17"): "AMD EPYC Genoa",
+}
 PEERS = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "torchvision")
 
 
@@ -61,6 +71,25 @@ def available_isas() -> list[str] | None:
         return None
 
 
+def cpu_flags() -> frozenset[str]:
+    """What /proc/cpuinfo says that the CPU can do; empty where there is no such file."""
+    return frozenset(word for line in _cpuinfo("flags")[:1] for word in line.split())
+
+
+def machine_slug() -> str:
+    """A short name of this CPU for file names, such as "amd-epyc-9b14-2-cores".
+
+    Virtual machines often hide the model's number. The CPU's family and model then say which generation it is, as far
+    as they are unambiguous.
+    """
+    name = cpu_name()
+    if not any(character.isdigit() for character in name):
+        vendor, family, model = (next(iter(_cpuinfo(key)), "") for key in ("vendor_id", "cpu family", "model"))
+        name = _GENERATIONS.get((vendor, family, model)) or f"{vendor} family {family} model {model}"
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\((r|tm)\)", "", name.lower()))
+    return "-".join([*words, str(usable_cores()), "cores"])
+
+
 def usable_cores() -> int:
     """Cores this process may run on: containers and taskset often allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -81,9 +110,11 @@ class Load:
     busy time, minus this process's own CPU time, are exact.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_seconds: Callable[[], float] = time.process_time) -> None:
+        """`own_seconds` gives the CPU time of the measurement so far: this process's, where it does not say."""
+        self._own_seconds = own_seconds
         self._wall = time.monotonic()
-        self._own = _own_seconds()
+        self._own = own_seconds()
         self._busy = _busy_seconds()
 
     def foreign_cores(self) -> float | None:
@@ -94,7 +125,7 @@ class Load:
         wall = time.monotonic() - self._wall
         if busy is None or self._busy is None or wall <= 0:
             return None
-        return round(max(0.0, ((busy - self._busy) - (_own_seconds() - self._own)) / wall), 2)
+        return round(max(0.0, ((busy - self._busy) - (self._own_seconds() - self._own)) / wall), 2)
 
 
 def load_average() -> float | None:
@@ -103,10 +134,6 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):
         return None
-
-
-def _own_seconds() -> float:
-    return time.process_time()
 
 
 def _busy_seconds() -> float | None:

@@ -18,7 +18,7 @@ models are not affected by the hint.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,8 +35,23 @@ Array = npt.NDArray[Any]
 KINDS = ("edgelane", "onnxruntime", "openvino", "torch")
 
 
-class _Call(Protocol):
-    def __call__(self) -> list[Array]: ...
+class Call(Protocol):
+    """One inference."""
+
+    def __call__(self) -> list[Array]:
+        """Return the outputs in the model's order."""
+
+
+@dataclass
+class Loader:
+    """One engine, imported, with one model file made ready for it. Each `load` makes a new session from the file."""
+
+    kind: str
+    path: Path
+    threads: int
+    version: str | None
+    load: Callable[[Mapping[str, Array]], Call]
+    settings: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,7 +64,7 @@ class Runner:
     path: Path
     threads: int
     version: str | None
-    call: _Call
+    call: Call
     settings: dict[str, object] = field(default_factory=dict)
 
     def __call__(self) -> list[Array]:
@@ -63,6 +78,15 @@ def runner(kind: str, path: str | os.PathLike[str], feeds: Mapping[str, Array], 
     `path` is a `.lane` file for edgelane, a checkpoint written by edgelane for torch, and an ONNX file for the others.
     Raises EdgelaneError for an unknown kind, an engine that is not installed, or a model that it refuses.
     """
+    made = loader(kind, path, threads)
+    call = made.load(dict(feeds))
+    return Runner(kind, made.path, threads, made.version, call, made.settings)
+
+
+def loader(kind: str, path: str | os.PathLike[str], threads: int = 1) -> Loader:
+    """Everything that `runner` does before a session is made: the import of the engine, and the form of the file that
+    it wants. Raises EdgelaneError as `runner` does; a refused model is found by `Loader.load`.
+    """
     makers = {"edgelane": _edgelane, "onnxruntime": _onnxruntime, "openvino": _openvino, "torch": _torch}
     if kind not in makers:
         raise EdgelaneError(f"unknown engine {kind!r}; choose from {', '.join(KINDS)}")
@@ -71,24 +95,30 @@ def runner(kind: str, path: str | os.PathLike[str], feeds: Mapping[str, Array], 
     path = Path(path)
     if not path.is_file():
         raise EdgelaneError(f"{path} does not exist")
-    return makers[kind](path, dict(feeds), threads)
+    return makers[kind](path, threads)
 
 
-def _edgelane(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+def _edgelane(path: Path, threads: int) -> Loader:
     from edgelane._version import __version__
     from edgelane.runtime import Session
 
-    session = Session(path, threads=threads)
-    names = [spec.name for spec in session.outputs]
+    settings: dict[str, object] = {}
 
-    def call() -> list[Array]:
-        outputs = session.run(feeds)
-        return [outputs[name] for name in names]
+    def load(feeds: Mapping[str, Array]) -> Call:
+        session = Session(path, threads=threads)
+        settings["isa"] = session.isa
+        names = [spec.name for spec in session.outputs]
 
-    return Runner("edgelane", path, threads, __version__, call, {"isa": session.isa})
+        def call() -> list[Array]:
+            outputs = session.run(feeds)
+            return [outputs[name] for name in names]
+
+        return call
+
+    return Loader("edgelane", path, threads, __version__, load, settings)
 
 
-def _onnxruntime(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+def _onnxruntime(path: Path, threads: int) -> Loader:
     ort = _import("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -98,18 +128,27 @@ def _onnxruntime(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     model, unsigned = _as_onnxruntime_wants_it(path)
-    try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no base class for what it raises
-        raise EdgelaneError(f"onnxruntime refuses {path}: {_first_line(error)}") from error
-    names = [output.name for output in session.get_outputs()]
     settings: dict[str, object] = {
         "execution_mode": "sequential",
         "graph_optimization": "all",
         "force_spinning_stop": True,
         "quantisers_made_unsigned": unsigned,
     }
-    return Runner("onnxruntime", path, threads, version("onnxruntime"), lambda: session.run(names, feeds), settings)
+
+    def load(feeds: Mapping[str, Array]) -> Call:
+        try:
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has no base class for what it raises
+            raise EdgelaneError(f"onnxruntime refuses {path}: {_first_line(error)}") from error
+        names = [output.name for output in session.get_outputs()]
+
+        def call() -> list[Array]:
+            outputs: list[Array] = session.run(names, feeds)
+            return outputs
+
+        return call
+
+    return Loader("onnxruntime", path, threads, version("onnxruntime"), load, settings)
 
 
 def _as_onnxruntime_wants_it(path: Path) -> tuple[str | bytes, int]:
@@ -128,7 +167,7 @@ def _as_onnxruntime_wants_it(path: Path) -> tuple[str | bytes, int]:
     return (proto.SerializeToString(), changed) if changed else (str(path), 0)
 
 
-def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+def _openvino(path: Path, threads: int) -> Loader:
     openvino = _import("openvino")
     settings: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -136,21 +175,26 @@ def _openvino(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    try:
-        with kept_signal_stack():
-            request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
-    except Exception as error:  # openvino raises RuntimeError and its subclasses, onnx frontends others
-        raise EdgelaneError(f"openvino refuses {path}: {_first_line(error)}") from error
-    outputs = request.model_outputs
+    core = openvino.Core()
 
-    def call() -> list[Array]:
-        result = request.infer(feeds, share_inputs=True, share_outputs=True)
-        return [result[output] for output in outputs]
+    def load(feeds: Mapping[str, Array]) -> Call:
+        try:
+            with kept_signal_stack():
+                request = core.compile_model(str(path), "CPU", settings).create_infer_request()
+        except Exception as error:  # openvino raises RuntimeError and its subclasses, onnx frontends others
+            raise EdgelaneError(f"openvino refuses {path}: {_first_line(error)}") from error
+        outputs = request.model_outputs
 
-    return Runner("openvino", path, threads, version("openvino"), call, settings)
+        def call() -> list[Array]:
+            result = request.infer(feeds, share_inputs=True, share_outputs=True)
+            return [result[output] for output in outputs]
+
+        return call
+
+    return Loader("openvino", path, threads, version("openvino"), load, settings)
 
 
-def _torch(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
+def _torch(path: Path, threads: int) -> Loader:
     torch = _import("torch")
     from edgelane.checkpoint import Checkpoint
     from edgelane.compression import finalize
@@ -160,16 +204,20 @@ def _torch(path: Path, feeds: dict[str, Array], threads: int) -> Runner:
         raise EdgelaneError(
             f"{path} is an int8 model: torch only simulates int8 in float32, so its time would say nothing"
         )
-    module = finalize(checkpoint.build()).eval()  # zeros in plain weights: masks would cost more than the network
-    inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
 
-    def call() -> list[Array]:
-        torch.set_num_threads(threads)  # one global for the process, so another torch runner may have changed it
-        with torch.inference_mode():
-            result = module(*inputs)
-        return [value.numpy() for value in (result if isinstance(result, (tuple, list)) else (result,))]
+    def load(feeds: Mapping[str, Array]) -> Call:
+        module = finalize(checkpoint.build()).eval()  # zeros in plain weights: masks would cost more than the network
+        inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
 
-    return Runner("torch", path, threads, version("torch"), call, {"mode": "eager, inference_mode"})
+        def call() -> list[Array]:
+            torch.set_num_threads(threads)  # one global for the process, so another torch runner may have changed it
+            with torch.inference_mode():
+                result = module(*inputs)
+            return [value.numpy() for value in (result if isinstance(result, (tuple, list)) else (result,))]
+
+        return call
+
+    return Loader("torch", path, threads, version("torch"), load, {"mode": "eager, inference_mode"})
 
 
 def _import(package: str) -> Any:

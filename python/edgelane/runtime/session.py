@@ -67,7 +67,8 @@ class Session:
     stays on the second CPU and so on; the first CPU is the calling thread's, which is never pinned: do that yourself
     (`taskset`, `os.sched_setaffinity`). Sessions with the same cores, or without, share their threads: one that finds
     them at work for another session runs on its calling thread alone. `isa` forces a kernel set ("scalar", "avx2",
-    "avx512", "avx512_vnni"); None takes the environment variable EDGELANE_ISA, else the best one that this CPU has.
+    "avx_vnni", "avx512", "avx512_vnni"; on Arm "neon", "neon_dotprod", "neon_i8mm"); None takes the environment
+    variable EDGELANE_ISA, else the best one that this CPU has.
 
     Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -28,23 +29,37 @@ T weight_at(const std::vector<T>& weights, const ConvWeights& s, int oc, int pla
 template <class T>
 struct Expected {
   std::vector<int32_t> starts{0}, offsets;
+  std::vector<uint8_t> order;
   std::vector<T> weights;  // one block after the other, channels of a quad side by side
 
+  Expected() = default;
   Expected(const std::vector<T>& dense, const ConvWeights& s, const StripGeometry& g, int block_oc, int chunk_planes,
            bool keep_zeros) {
     const int oc_blocks = (s.oc + block_oc - 1) / block_oc, chunks = (g.planes + chunk_planes - 1) / chunk_planes;
-    for (int group = 0; group < oc_blocks; group += kGroupBlocks)
-      for (int chunk = 0; chunk < chunks; ++chunk)
-        for (int b = group; b < std::min(group + kGroupBlocks, oc_blocks); ++b) {
+    const int size = group_blocks(block_oc);
+    for (int group = 0; group < oc_blocks; group += size)
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        std::vector<Expected> lists(static_cast<size_t>(std::min(size, oc_blocks - group)));
+        for (int b = group; b < std::min(group + size, oc_blocks); ++b) {
+          Expected& list = lists[static_cast<size_t>(b - group)];
+          list.order = {static_cast<uint8_t>(b - group)};
           const int last_oc = std::min((b + 1) * block_oc, s.oc) - 1;
           for (int plane = chunk * chunk_planes; plane < std::min((chunk + 1) * chunk_planes, g.planes); ++plane) {
             const int first = b * block_oc / s.group_oc() * s.group_ic() / kPlaneChannels<T>;
             const int last = ((last_oc / s.group_oc() + 1) * s.group_ic() - 1) / kPlaneChannels<T>;
             if (plane < first || plane > last) continue;
-            for (int tap = 0; tap < s.taps; ++tap) add_block(dense, s, g, b * block_oc, block_oc, plane, tap, keep_zeros);
+            for (int tap = 0; tap < s.taps; ++tap) list.add_block(dense, s, g, b * block_oc, block_oc, plane, tap, keep_zeros);
           }
+        }
+        std::stable_sort(lists.begin(), lists.end(),
+                         [](const Expected& a, const Expected& b) { return a.offsets.size() < b.offsets.size(); });
+        for (const Expected& list : lists) {
+          offsets.insert(offsets.end(), list.offsets.begin(), list.offsets.end());
+          weights.insert(weights.end(), list.weights.begin(), list.weights.end());
+          order.push_back(list.order[0]);
           starts.push_back(static_cast<int32_t>(offsets.size()));
         }
+      }
   }
 
   void add_block(const std::vector<T>& dense, const ConvWeights& s, const StripGeometry& g, int oc, int block_oc, int plane,
@@ -119,6 +134,7 @@ void compare(const ConvWeights& s, const std::vector<T>& weights, const std::vec
           const PackedBlocks packed = pack_blocks(rows, g, block_oc, form, chunk_planes, keep_zeros);
           EXPECT_EQ(packed.blocks, static_cast<int64_t>(expected.offsets.size()));
           EXPECT_EQ(packed.starts, expected.starts);
+          EXPECT_EQ(packed.order, expected.order);
           EXPECT_EQ(std::vector<int32_t>(packed.offsets.data(), packed.offsets.data() + packed.offsets.size()), expected.offsets);
           EXPECT_EQ(unpacked<T>(packed, form), expected.weights);
         }

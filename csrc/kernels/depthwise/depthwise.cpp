@@ -1,0 +1,198 @@
+// Preparation of depthwise convolutions: choice of the kernel, packing, and the run over planes and threads.
+#include "kernels/depthwise/depthwise.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "core/aligned_buffer.hpp"
+#include "core/status.hpp"
+#include "formats/block_sparse.hpp"
+#include "kernels/border.hpp"
+#include "kernels/check.hpp"
+#include "kernels/conv2d/geometry.hpp"
+#include "kernels/depthwise/depthwise_kernel.hpp"
+#include "kernels/kernel_list.hpp"
+#include "kernels/split.hpp"
+
+namespace edgelane {
+
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(extern const DepthwiseKernel name;)
+#include "kernels/depthwise/kernels.inc"
+#undef EDGELANE_KERNEL
+
+namespace {
+
+constexpr const DepthwiseKernel* kKernels[] = {
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa(&name, )
+#include "kernels/depthwise/kernels.inc"
+#undef EDGELANE_KERNEL
+};
+
+class DepthwiseConv final : public PreparedKernel {
+ public:
+  template <class T>
+  DepthwiseConv(const std::string& operation, const Conv2dProblem& p, Span<const T> weights, const KernelOptions& options)
+      : problem_(p), int8_(sizeof(T) == 1) {
+    check_conv2d(p);
+    check(is_depthwise(p, int8_), operation.c_str(), "the convolution is not depthwise");
+    const size_t taps = static_cast<size_t>(p.kernel_h) * p.kernel_w;
+    check(weights.size() == taps * p.output.channels, operation.c_str(),
+          std::to_string(weights.size()) + " weights do not fit " + std::to_string(p.output.channels) + " channels of " +
+              std::to_string(taps));
+    const KernelEntry& entry = select_kernel("depthwise", operation, options);
+    const DepthwiseKernel& kernel = kernel_of(kKernels, entry);
+    plan(kernel);
+    info_.kernel = kernel.name;
+    info_.isa = kernel.isa;
+    info_.format = "dense";
+    info_.density = density(weights);
+    info_.dense_macs = static_cast<int64_t>(weights.size()) * p.output.batch * p.output.height * p.output.width;
+    info_.macs = info_.dense_macs;
+  }
+
+  void set_f32(Span<const float> weights, Span<const float> bias) {
+    weights_ = AlignedBuffer<uint8_t>(weights.size() * sizeof(float));
+    std::copy(weights.begin(), weights.end(), reinterpret_cast<float*>(weights_.data()));
+    weight_bytes_ = static_cast<size_t>(args_.kernel_h) * args_.kernel_w * sizeof(float);
+    bias_ = AlignedBuffer<uint8_t>(static_cast<size_t>(problem_.output.channels) * sizeof(float));
+    std::copy(bias.begin(), bias.end(), reinterpret_cast<float*>(bias_.data()));
+    bias_bytes_ = sizeof(float);
+    packed_bytes_ = weights_.bytes() + bias_.bytes();
+  }
+
+  void set_s8(Span<const int8_t> weights, const FoldedScales& scales) {
+    args_.requantize = scales.requantize;
+    const int channels = problem_.output.channels, groups = problem_.output.groups(true);
+    const int quads = (args_.kernel_w + kChannelGroup - 1) / kChannelGroup;
+    weight_bytes_ = static_cast<size_t>(args_.kernel_h) * quads * kDepthwiseLanes * kChannelGroup;
+    weights_ = AlignedBuffer<uint8_t>(weight_bytes_ * groups);
+    bias_bytes_ = kDepthwiseLanes * sizeof(int32_t);
+    bias_ = AlignedBuffer<uint8_t>(bias_bytes_ * groups);
+    multiplier_ = AlignedBuffer<float>(static_cast<size_t>(groups) * kDepthwiseLanes);
+    auto* bias = reinterpret_cast<int32_t*>(bias_.data());
+    for (int group = 0; group < groups; ++group)
+      for (int lane = 0; lane < kDepthwiseLanes; ++lane) {
+        const int channel = group * kChannelGroup + lane % kChannelGroup;
+        if (channel >= channels) continue;
+        const size_t at = static_cast<size_t>(group) * kDepthwiseLanes + lane;
+        bias[at] = scales.bias[static_cast<size_t>(channel)];
+        multiplier_[at] = scales.multiplier[static_cast<size_t>(channel)];
+        for (int ky = 0; ky < args_.kernel_h; ++ky)
+          for (int kx = 0; kx < args_.kernel_w; ++kx) {
+            const size_t vector = static_cast<size_t>(ky) * quads + kx / 4;
+            const size_t byte = (vector * kDepthwiseLanes + lane) * 4 + kx % 4;
+            const size_t tap = (static_cast<size_t>(channel) * args_.kernel_h + ky) * args_.kernel_w + kx;
+            weights_[weight_bytes_ * group + byte] = static_cast<uint8_t>(weights[tap]);
+          }
+      }
+    packed_bytes_ = weights_.bytes() + bias_.bytes() + multiplier_.bytes();
+  }
+
+  void run(const KernelArgs& args) const noexcept override {
+    const PlanarLayout& out = problem_.output;
+    const int64_t planes = static_cast<int64_t>(out.batch) * out.groups(int8_);
+    parallel_ranges(*args.pool, planes, problem_.input.plane, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) run_plane(args, i);
+    });
+  }
+
+ private:
+  void plan(const DepthwiseKernel& kernel) {
+    const Conv2dProblem& p = problem_;
+    args_.kernel_h = p.kernel_h;
+    args_.kernel_w = p.kernel_w;
+    args_.rows = p.output.height;
+    args_.width = p.output.width;
+    args_.x_next_row = static_cast<int64_t>(p.stride_h) * p.input.pitch;
+    args_.x_tap_row = static_cast<int64_t>(p.dilation_h) * p.input.pitch;
+    args_.x_tap = p.dilation_w;
+    args_.y_pitch = p.output.pitch;
+    args_.y_plane = p.output.plane;
+    args_.residual_pitch = p.residual.pitch;
+    args_.activation = p.activation;
+    args_.clamp = is_clamp(p.activation.kind);
+    const ClampBounds bounds = clamp_bounds(p.activation);
+    args_.lo = bounds.lo;
+    args_.hi = bounds.hi;
+
+    // With stride 1, output rows that a dilation apart read rows that are the same number apart, as without dilation.
+    args_.row_step = p.stride_h == 1 ? p.dilation_h : 1;
+    const bool narrow = p.output.width < kernel.lanes;
+    const bool square = p.kernel_h == p.kernel_w && (p.kernel_h == 3 || p.kernel_h == 5 || p.kernel_h == 7);
+    const bool stride_1 = p.stride_h == 1 && p.stride_w == 1;
+    const bool stride_2 = p.stride_h == 2 && p.stride_w == 2 && p.dilation_h == 1 && p.dilation_w == 1;
+    run_ = kernel.any[p.stride_w - 1][narrow];
+    if (square && (stride_1 || stride_2) && p.output.height / args_.row_step >= kernel.fast_rows[p.stride_w - 1]) {
+      const DepthwiseFunction fast = kernel.fast[(p.kernel_h - 3) / 2][p.stride_w - 1][narrow];
+      if (fast != nullptr) run_ = fast;
+    }
+  }
+
+  void run_plane(const KernelArgs& args, int64_t index) const noexcept {
+    const PlanarLayout &in = problem_.input, &out = problem_.output, &res = problem_.residual;
+    const int groups = out.groups(int8_);
+    const int64_t image = index / groups, group = index % groups;
+    const int64_t source = image * in.groups(int8_) + (int8_ ? group : group / (out.channels / in.channels));
+    const auto* x = static_cast<const uint32_t*>(args.inputs[0]) + source * in.plane + in.origin;
+    const bool floats = int8_ && args_.requantize.float_output;
+    const int channels = int8_ ? std::min<int>(kChannelGroup, out.channels - static_cast<int>(group) * kChannelGroup) : 1;
+    const int64_t target = floats ? image * out.channels + group * kChannelGroup : index;
+    uint32_t* y = static_cast<uint32_t*>(args.output) + target * out.plane;
+
+    DepthwisePlane plane{};
+    plane.x = reinterpret_cast<const uint8_t*>(x - static_cast<int64_t>(problem_.pad_top) * in.pitch - problem_.pad_left);
+    if (res.channels != 0) {
+      const auto* residual = static_cast<const uint32_t*>(args.inputs[1]) + index * res.plane + res.origin;
+      plane.residual = reinterpret_cast<const uint8_t*>(residual);
+    }
+    plane.y = reinterpret_cast<uint8_t*>(y + out.origin);
+    plane.weights = weights_.data() + weight_bytes_ * group;
+    plane.bias = bias_.data() + bias_bytes_ * group;
+    plane.multiplier = int8_ ? multiplier_.data() + group * kDepthwiseLanes : nullptr;
+    plane.channels = channels;
+    run_(args_, plane);
+    if (floats) {
+      for (int c = 0; c < channels; ++c) fill_border(y + c * out.plane, out, 0);
+    } else {
+      fill_border(y, out, int8_ ? args_.requantize.output_border : 0);
+    }
+  }
+
+  Conv2dProblem problem_;
+  bool int8_;
+  DepthwiseArgs args_{};
+  DepthwiseFunction run_ = nullptr;
+  AlignedBuffer<uint8_t> weights_, bias_;
+  AlignedBuffer<float> multiplier_;
+  size_t weight_bytes_ = 0, bias_bytes_ = 0;  // of one plane
+};
+
+}  // namespace
+
+bool is_depthwise(const Conv2dProblem& p, bool int8) noexcept {
+  if (p.groups <= 1 || p.groups != p.input.channels || p.output.channels % p.groups != 0 || p.stride_w > 2) return false;
+  return !int8 || p.output.channels == p.groups;
+}
+
+std::unique_ptr<PreparedKernel> prepare_depthwise_f32(const Conv2dProblem& problem, Span<const float> weights,
+                                                      Span<const float> bias, const KernelOptions& options) {
+  check_per_channel("depthwise_f32", "biases", bias.size(), problem.output.channels);
+  auto conv = std::make_unique<DepthwiseConv>("depthwise_f32", problem, weights, options);
+  conv->set_f32(weights, bias);
+  return conv;
+}
+
+std::unique_ptr<PreparedKernel> prepare_depthwise_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
+                                                     Span<const int8_t> weights, Span<const int32_t> bias,
+                                                     const KernelOptions& options) {
+  check_per_channel("depthwise_s8", "biases", bias.size(), problem.output.channels);
+  if (quant.weight_scales.size() != 1)
+    check_per_channel("depthwise_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
+  auto conv = std::make_unique<DepthwiseConv>("depthwise_s8", problem, weights, options);
+  conv->set_s8(weights,
+               fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  return conv;
+}
+
+}  // namespace edgelane

@@ -1,0 +1,55 @@
+// Between the two halves of a depthwise convolution: preparation (depthwise.cpp, portable) and the kernels (stencil_*.hpp,
+// compiled once for each instruction set). Plain structures of pointers only: no code is shared between the two. Distances count
+// in plane elements of four bytes: a float, or a quad of int8 channels.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv2d/requantize.hpp"
+
+namespace edgelane {
+
+constexpr int kDepthwiseLanes = 16;  // the packing of int8 weights is for the widest vectors; narrower ones read a part of it
+
+struct DepthwiseArgs {
+  int kernel_h, kernel_w;
+  int rows, width;           // of the output
+  int64_t x_next_row;        // from what one output row reads to what the next one reads
+  int64_t x_tap_row;         // from a row of taps to the next
+  int x_tap;                 // from a tap to its right neighbour
+  int row_step;              // fast kernels: output rows that share input rows are this far apart
+  int64_t y_pitch, y_plane;  // of the output; y_plane for float results of an int8 convolution
+  int64_t residual_pitch;
+  Activation activation;
+  bool clamp;             // the activation is none, relu or clip
+  float lo, hi;           // float32: its bounds
+  Requantize requantize;  // int8
+};
+
+// One channel (float32) or one quad of channels (int8).
+struct DepthwisePlane {
+  const uint8_t* x;         // the first tap of output pixel (0, 0)
+  const uint8_t* residual;  // pixel (0, 0), or nullptr
+  uint8_t* y;               // pixel (0, 0)
+  // float32: [kernel_h][kernel_w]. int8: [kernel_h][ceil(kernel_w / 4)][kDepthwiseLanes][4]: lane i holds channel i % 4's weights
+  // of four neighbouring taps, those past the last one 0.
+  const uint8_t* weights;
+  const void* bias;         // one float; or int32 [kDepthwiseLanes], lane i for channel i % 4
+  const float* multiplier;  // int8: [kDepthwiseLanes]
+  int channels;             // int8: of the quad, the others are padding
+};
+
+using DepthwiseFunction = void (*)(const DepthwiseArgs& args, const DepthwisePlane& plane);
+
+struct DepthwiseKernel {
+  const char* name;
+  Isa isa;
+  int lanes;
+  // [(kernel - 3) / 2][stride - 1][narrow], or nullptr: squares of 3, 5 and 7 with equal strides of 1 or 2, the latter without
+  // dilation. They compute fast_rows[stride - 1] output rows at once and need as many. narrow: the map is narrower than a vector.
+  DepthwiseFunction fast[3][2][2];
+  int fast_rows[2];
+  DepthwiseFunction any[2][2];  // [horizontal stride - 1][narrow]
+};
+
+}  // namespace edgelane
