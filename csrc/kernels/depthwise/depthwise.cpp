@@ -43,6 +43,7 @@ class DepthwiseConv final : public PreparedKernel {
     const KernelEntry& entry = select_kernel("depthwise", operation, options);
     const DepthwiseKernel& kernel = kernel_of(kKernels, entry);
     plan(kernel);
+    input_bias_ = kernel.input_bias;
     info_.kernel = kernel.name;
     info_.isa = kernel.isa;
     info_.format = "dense";
@@ -51,6 +52,7 @@ class DepthwiseConv final : public PreparedKernel {
     info_.macs = info_.dense_macs;
   }
 
+  int input_bias() const { return input_bias_; }
   void set_f32(Span<const float> weights, Span<const float> bias) {
     weights_ = AlignedBuffer<uint8_t>(weights.size() * sizeof(float));
     std::copy(weights.begin(), weights.end(), reinterpret_cast<float*>(weights_.data()));
@@ -163,6 +165,7 @@ class DepthwiseConv final : public PreparedKernel {
   bool int8_;
   DepthwiseArgs args_{};
   DepthwiseFunction run_ = nullptr;
+  int input_bias_ = 0;
   AlignedBuffer<uint8_t> weights_, bias_;
   AlignedBuffer<float> multiplier_;
   size_t weight_bytes_ = 0, bias_bytes_ = 0;  // of one plane
@@ -190,8 +193,8 @@ std::unique_ptr<PreparedKernel> prepare_depthwise_s8(const Conv2dProblem& proble
   if (quant.weight_scales.size() != 1)
     check_per_channel("depthwise_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<DepthwiseConv>("depthwise_s8", problem, weights, options);
-  conv->set_s8(weights,
-               fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  conv->set_s8(weights, fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights,
+                                    bias, conv->input_bias()));
   return conv;
 }
 

@@ -45,6 +45,7 @@ struct DepthwiseKernel {
   const char* name;
   Isa isa;
   int lanes;
+  int input_bias;  // int8: as fold_scales
   // [(kernel - 3) / 2][stride - 1][narrow], or nullptr: squares of 3, 5 and 7 with equal strides of 1 or 2, the latter without
   // dilation. They compute fast_rows[stride - 1] output rows at once and need as many. narrow: the map is narrower than a vector.
   DepthwiseFunction fast[3][2][2];

@@ -12,6 +12,7 @@ struct QuadPath {
   using Inputs = Acc;
   using Weights = Acc;
   static constexpr int kRows = 0;
+  static constexpr int kInputBias = kActivationBias;
   static EDGELANE_INLINE Acc inputs(Acc x) { return x; }
   static EDGELANE_INLINE Acc weights(Acc w) { return w; }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, const Acc& x, const Acc& w) {

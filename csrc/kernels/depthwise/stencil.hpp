@@ -84,6 +84,7 @@ constexpr DepthwiseKernel make_kernel(const char* name, Isa isa) {
   kernel.name = name;
   kernel.isa = isa;
   kernel.lanes = F::kLanes;
+  kernel.input_bias = F::kInputBias;
   kernel.any[0][0] = F::template any<1, false>;
   kernel.any[0][1] = F::template any<1, true>;
   kernel.any[1][0] = F::template any<2, false>;

@@ -51,6 +51,7 @@ struct DepthwiseF32 {
   using V = VecF32;
   static constexpr int kLanes = V::width;
   static constexpr int kRows = 4;  // of stride 1
+  static constexpr int kInputBias = 0;
   static constexpr bool kFast = Fast;
 
   template <int K, int Stride, bool Narrow>

@@ -32,6 +32,7 @@ struct DepthwiseS8 {
   using I = typename V::Int;
   static constexpr int kLanes = V::width;
   static constexpr int kRows = Path::kRows;  // of stride 1
+  static constexpr int kInputBias = Path::kInputBias;
   static constexpr bool kFast = kRows > 0;
   static constexpr int kVectorBytes = kDepthwiseLanes * 4;  // of packed weights
 

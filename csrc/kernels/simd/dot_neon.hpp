@@ -28,6 +28,9 @@ struct NeonDot {
   using Input = int8x16_t;    // one quad in all lanes
   using Weight = int8x16_t;
   static constexpr int kInputBias = 0;
+  static EDGELANE_INLINE int8x16_t without_bias(uint8x16_t stored) {
+    return vreinterpretq_s8_u8(veorq_u8(stored, vdupq_n_u8(0x80)));
+  }
   static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return without_bias(vld1q_u8(p)); }
   static EDGELANE_INLINE Weights load_weights(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
   static EDGELANE_INLINE Input broadcast_input(const uint8_t* p) { return without_bias(quad(p)); }
@@ -37,9 +40,6 @@ struct NeonDot {
   }
 
  private:
-  static EDGELANE_INLINE int8x16_t without_bias(uint8x16_t stored) {
-    return vreinterpretq_s8_u8(veorq_u8(stored, vdupq_n_u8(0x80)));
-  }
   static EDGELANE_INLINE uint8x16_t quad(const uint8_t* p) {
     uint32_t bytes;
     std::memcpy(&bytes, p, sizeof bytes);

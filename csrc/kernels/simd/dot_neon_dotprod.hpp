@@ -15,15 +15,18 @@ struct NeonDotprodDot {
   using Input = int8x8_t;     // one quad
   using Weight = int8x8_t;
   static constexpr int kInputBias = 0;
-  static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) {
-    return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), vdupq_n_u8(0x80)));
+  static EDGELANE_INLINE Inputs inputs(Acc stored) {
+    return vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_s32(stored.v), vdupq_n_u8(0x80)));
   }
-  static EDGELANE_INLINE Weights load_weights(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+  static EDGELANE_INLINE Weights weights(Acc stored) { return vreinterpretq_s8_s32(stored.v); }
+  static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return inputs(Acc::loadu(p)); }
+  static EDGELANE_INLINE Weights load_weights(const uint8_t* p) { return weights(Acc::loadu(p)); }
   static EDGELANE_INLINE Input broadcast_input(const uint8_t* p) {
     return vreinterpret_s8_u8(veor_u8(load_quad(p), vdup_n_u8(0x80)));
   }
   static EDGELANE_INLINE Weight broadcast_weight(const uint8_t* p) { return vreinterpret_s8_u8(load_quad(p)); }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Inputs x, Weight w) { return {vdotq_lane_s32(acc.v, x, w, 0)}; }
+  static EDGELANE_INLINE Acc multiply_add(Acc acc, Inputs x, Weights w) { return {vdotq_s32(acc.v, x, w)}; }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Input x, Weights w) { return {vdotq_lane_s32(acc.v, w, x, 0)}; }
 };
 

@@ -12,11 +12,15 @@ struct NeonI8mmDot {
   using Float = VecF32Neon;
   using Acc = VecI32Neon;
   using Inputs = uint8x16_t;  // a quad in each lane
+  using Weights = int8x16_t;  // a quad in each lane
   using Weight = int8x8_t;    // one quad
   static constexpr int kInputBias = kActivationBias;
-  static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return vld1q_u8(p); }
+  static EDGELANE_INLINE Inputs inputs(Acc stored) { return vreinterpretq_u8_s32(stored.v); }
+  static EDGELANE_INLINE Weights weights(Acc stored) { return vreinterpretq_s8_s32(stored.v); }
+  static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return inputs(Acc::loadu(p)); }
   static EDGELANE_INLINE Weight broadcast_weight(const uint8_t* p) { return vreinterpret_s8_u8(load_quad(p)); }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Inputs x, Weight w) { return {vusdotq_lane_s32(acc.v, x, w, 0)}; }
+  static EDGELANE_INLINE Acc multiply_add(Acc acc, Inputs x, Weights w) { return {vusdotq_s32(acc.v, x, w)}; }
 };
 
 }  // namespace

@@ -27,6 +27,8 @@ struct VnniDot {
   static constexpr int kInputBias = kActivationBias;
   static EDGELANE_INLINE Inputs load_inputs(const uint8_t* p) { return Acc::loadu(p); }
   static EDGELANE_INLINE Weights load_weights(const uint8_t* p) { return Acc::loadu(p); }
+  static EDGELANE_INLINE Inputs inputs(Acc stored) { return stored; }
+  static EDGELANE_INLINE Weights weights(Acc stored) { return stored; }
   static EDGELANE_INLINE Input broadcast_input(const uint8_t* p) { return broadcast_quad(p); }
   static EDGELANE_INLINE Weight broadcast_weight(const uint8_t* p) { return broadcast_quad(p); }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Acc x, Acc w) { return {dot_quads(acc.v, x.v, w.v)}; }

@@ -139,6 +139,29 @@ struct VecI32Neon {
   friend EDGELANE_INLINE VecI32Neon max(VecI32Neon a, VecI32Neon b) { return {vmaxq_s32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskNeon operator<(VecI32Neon a, VecI32Neon b) { return {vcltq_s32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskNeon operator==(VecI32Neon a, VecI32Neon b) { return {vceqq_s32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Neon in_register(VecI32Neon a) {
+    asm("" : "+w"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecI32Neon even_lanes(VecI32Neon a, VecI32Neon b) { return {vuzp1q_s32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Neon odd_lanes(VecI32Neon a, VecI32Neon b) { return {vuzp2q_s32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Neon interleave_bytes_low(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s8(vzip1q_s8(vreinterpretq_s8_s32(a.v), vreinterpretq_s8_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon interleave_bytes_high(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s8(vzip2q_s8(vreinterpretq_s8_s32(a.v), vreinterpretq_s8_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon interleave_words_low(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s16(vzip1q_s16(vreinterpretq_s16_s32(a.v), vreinterpretq_s16_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon interleave_words_high(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s16(vzip2q_s16(vreinterpretq_s16_s32(a.v), vreinterpretq_s16_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon pack_bytes(VecI32Neon a, VecI32Neon b, VecI32Neon c, VecI32Neon d) {
+    const int16x8_t ab = vuzp1q_s16(vreinterpretq_s16_s32(a.v), vreinterpretq_s16_s32(b.v));
+    const int16x8_t cd = vuzp1q_s16(vreinterpretq_s16_s32(c.v), vreinterpretq_s16_s32(d.v));
+    return {vreinterpretq_s32_s8(vuzp1q_s8(vreinterpretq_s8_s16(ab), vreinterpretq_s8_s16(cd)))};
+  }
   friend EDGELANE_INLINE VecI32Neon pack_quads(VecI32Neon a, VecI32Neon b, VecI32Neon c, VecI32Neon d, int32_t zero) {
     const int16x8_t shift = vdupq_n_s16(static_cast<int16_t>(zero));
     const int16x8_t ab = vqaddq_s16(vcombine_s16(vqmovn_s32(a.v), vqmovn_s32(b.v)), shift);
@@ -196,6 +219,12 @@ struct VecF32Neon {
   friend EDGELANE_INLINE MaskNeon operator<=(VecF32Neon a, VecF32Neon b) { return {vcleq_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskNeon operator==(VecF32Neon a, VecF32Neon b) { return {vceqq_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon select(MaskNeon m, VecF32Neon a, VecF32Neon b) { return {vbslq_f32(m.v, a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon in_register(VecF32Neon a) {
+    asm("" : "+w"(a.v));
+    return a;
+  }
+  friend EDGELANE_INLINE VecF32Neon even_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp1q_f32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon odd_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp2q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon muladd(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon fused(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return muladd(a, b, c); }
 };
