@@ -6,7 +6,7 @@ CPP_SOURCES := $(shell find csrc tests/cpp benchmarks -name '*.[ch]pp' -o -name 
 NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format types cpp-test sanitize bench bench-peers bench-program clean
+.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize bench bench-peers bench-program clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -14,7 +14,7 @@ help:  ## this list
 demo: $(VENV)/.demo $(VENV)/.native  ## train, prune, quantise, export, compile, run and benchmark a sign classifier
 	$(BIN)/edgelane demo
 
-test: lint types cpp-test sanitize  ## everything that checks the project: lint, types, C++ tests, sanitizers, Python tests
+test: lint types cpp-test arm-test sanitize  ## everything that checks the project: lint, types, C++ tests here and on Arm, sanitizers, Python tests
 	$(BIN)/python -m pytest -m "not long"
 
 test-long: test  ## what takes longer: the rest of the model zoo, more corruptions
@@ -38,6 +38,26 @@ cpp-test: $(VENV)/.native  ## the C++ tests, without Python
 	$(BIN)/cmake -S csrc -B build/cmake -DEDGELANE_TESTS=ON -DEDGELANE_EXAMPLES=ON -DEDGELANE_BENCHMARKS=ON > build/configure.log || (cat build/configure.log; false)
 	$(BIN)/cmake --build build/cmake
 	build/cmake/edgelane_tests --gtest_brief=1
+
+# Cross-compiled and emulated: all tests on a CPU with every instruction set that there are kernels for, and those of the choice
+# among them on CPUs without the newer ones. -O1: the emulator takes no longer for it, and -O3 would compile for three times as long.
+QEMU := qemu-aarch64-static -L /usr/aarch64-linux-gnu
+ARM_TESTS := build/aarch64/edgelane_tests --gtest_brief=1
+arm-test: $(VENV)/.dev  ## the C++ tests for 64-bit Arm, under qemu-aarch64
+ifeq ($(and $(shell command -v aarch64-linux-gnu-g++),$(shell command -v qemu-aarch64-static)),)
+	@echo "arm-test: NOT RUN: it needs aarch64-linux-gnu-g++ and qemu-aarch64-static (Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static libgtest-dev)"
+else
+	@mkdir -p build
+	$(BIN)/cmake -S csrc -B build/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+	    -DCMAKE_TOOLCHAIN_FILE=$(abspath csrc/cmake/aarch64-linux-gnu.cmake) -DEDGELANE_TESTS=ON > build/configure.log || (cat build/configure.log; false)
+	$(BIN)/cmake --build build/aarch64
+	export EDGELANE_EXPECTED_ISAS="scalar neon neon_dotprod neon_i8mm"; \
+	    $(QEMU) -cpu max $(ARM_TESTS) --gtest_filter='EveryKernel/*' & kernels=$$!; \
+	    $(QEMU) -cpu max $(ARM_TESTS) --gtest_filter='-EveryKernel/*'; rest=$$?; \
+	    wait $$kernels && exit $$rest
+	EDGELANE_EXPECTED_ISAS="scalar neon neon_dotprod" $(QEMU) -cpu neoverse-n1 $(ARM_TESTS) --gtest_filter='CpuFeatures.*:Session.*'
+	EDGELANE_EXPECTED_ISAS="scalar neon" $(QEMU) -cpu cortex-a53 $(ARM_TESTS) --gtest_filter='CpuFeatures.*:Session.*'
+endif
 
 sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behaviour sanitizers
 	@mkdir -p build

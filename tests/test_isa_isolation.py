@@ -13,12 +13,23 @@ from pathlib import Path
 
 import pytest
 
-OBJECTS = sorted((Path(__file__).resolve().parent.parent / "build" / "cmake").rglob("*_avx*.cpp.o"))
+BUILD = Path(__file__).resolve().parent.parent / "build"
+X86 = sorted((BUILD / "cmake").rglob("*_avx*.cpp.o")) + sorted((BUILD / "cmake").rglob("*_shani.cpp.o"))
+ARM = sorted((BUILD / "aarch64").rglob("*_neon*.cpp.o"))
 
 
-@pytest.mark.skipif(not OBJECTS, reason="build/cmake holds no object files for AVX: run `make cpp-test` first")
-@pytest.mark.skipif(shutil.which("nm") is None, reason="nm of binutils is not installed")
-def test_no_object_for_an_instruction_set_defines_a_weak_function() -> None:
-    listing = subprocess.run(["nm", "-A", "-C", *map(str, OBJECTS)], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize(
+    ("objects", "nm", "target"),
+    [
+        pytest.param(X86, "nm", "cpp-test", id="x86"),
+        pytest.param(ARM, "aarch64-linux-gnu-nm", "arm-test", id="arm"),
+    ],
+)
+def test_no_object_for_an_instruction_set_defines_a_weak_function(objects: list[Path], nm: str, target: str) -> None:
+    if not objects:
+        pytest.skip(f"there are no object files: run `make {target}` first")
+    if shutil.which(nm) is None:
+        pytest.skip(f"{nm} of binutils is not installed")
+    listing = subprocess.run([nm, "-A", "-C", *map(str, objects)], capture_output=True, text=True, check=True).stdout
     weak = [line for line in listing.splitlines() if re.search(r" [WVu] (?!.*(typeinfo|vtable) )", line)]
     assert not weak, "\n".join(weak)

@@ -6,10 +6,12 @@
 
 #include "kernels/registry.hpp"
 
-// What a family compiles once for each instruction set, as scalar::symbol, avx2::symbol and avx512::symbol.
+// What a family compiles once for each instruction set, as scalar::symbol, avx2::symbol, avx512::symbol and neon::symbol.
 #if defined(__x86_64__)
 #define EDGELANE_FOR_ISA(isa, symbol) \
-  ((isa) >= Isa::avx512 ? &avx512::symbol : (isa) == Isa::avx2 ? &avx2::symbol : &scalar::symbol)
+  ((isa) >= Isa::avx512 ? &avx512::symbol : (isa) >= Isa::avx2 ? &avx2::symbol : &scalar::symbol)
+#elif defined(__aarch64__)
+#define EDGELANE_FOR_ISA(isa, symbol) ((isa) >= Isa::neon ? &neon::symbol : &scalar::symbol)
 #else
 #define EDGELANE_FOR_ISA(isa, symbol) (static_cast<void>(isa), &scalar::symbol)
 #endif

@@ -49,6 +49,9 @@ struct KernelOptions {
   Isa isa = Isa::scalar;
   std::string
       kernel;  // a name from the family's kernels.inc, to force it (tests and benchmarks); unknown: Error(invalid_argument)
+  // To force what conv2d otherwise chooses for each layer (tests and benchmarks); 0: chosen.
+  int tile_vectors = 0;  // vectors of positions in a tile, at most the kernel's
+  int chunk_planes = 0;  // source planes of a chunk
 };
 
 }  // namespace edgelane

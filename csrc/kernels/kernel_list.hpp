@@ -17,6 +17,23 @@
 #define EDGELANE_IF_BUILT_avx512(...)
 #define EDGELANE_IF_BUILT_avx512_vnni(...)
 #endif
+#if defined(__aarch64__)
+#define EDGELANE_IF_BUILT_neon(...) __VA_ARGS__
+#define EDGELANE_IF_BUILT_neon_dotprod(...) __VA_ARGS__
+#else
+#define EDGELANE_IF_BUILT_neon(...)
+#define EDGELANE_IF_BUILT_neon_dotprod(...)
+#endif
+#if defined(__aarch64__) && !defined(EDGELANE_WITHOUT_neon_i8mm)
+#define EDGELANE_IF_BUILT_neon_i8mm(...) __VA_ARGS__
+#else
+#define EDGELANE_IF_BUILT_neon_i8mm(...)
+#endif
+#if defined(__x86_64__) && !defined(EDGELANE_WITHOUT_avx_vnni)
+#define EDGELANE_IF_BUILT_avx_vnni(...) __VA_ARGS__
+#else
+#define EDGELANE_IF_BUILT_avx_vnni(...)
+#endif
 
 namespace edgelane {
 

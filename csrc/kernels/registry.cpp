@@ -43,13 +43,13 @@ std::vector<const KernelEntry*> kernel_candidates(const char* family, const std:
     known += std::string(known.empty() ? "" : ", ") + entry.name;
     if (!options.kernel.empty()) {
       if (options.kernel != entry.name) continue;
-      if (entry.isa > options.isa) {
+      if (!isa_includes(options.isa, entry.isa)) {
         throw Error(StatusCode::unsupported, "kernel " + options.kernel + " needs " + isa_name(entry.isa) +
                                                  ", but the instruction set is " + isa_name(options.isa));
       }
       return {&entry};
     }
-    if (entry.isa > options.isa) continue;
+    if (!isa_includes(options.isa, entry.isa)) continue;
     if (!found.empty() && found.front()->isa < entry.isa) found.clear();
     if (found.empty() || found.front()->isa == entry.isa) found.push_back(&entry);
   }

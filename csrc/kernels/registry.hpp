@@ -19,8 +19,8 @@ struct KernelEntry {
 Span<const KernelEntry> all_kernels() noexcept;
 
 // Kernels of `family` that serve `operation` ("max_pool_f32") to choose from: options.kernel where it is given, else all of the
-// highest level that options.isa can run. Never empty: throws Error(invalid_argument) for a name that the operation does not
-// have and Error(unsupported) for one above options.isa.
+// highest level that options.isa includes. Never empty: throws Error(invalid_argument) for a name that the operation does not
+// have and Error(unsupported) for one that options.isa does not include.
 std::vector<const KernelEntry*> kernel_candidates(const char* family, const std::string& operation, const KernelOptions& options);
 
 // The first of them, for operations with one kernel per instruction set.

@@ -18,6 +18,7 @@ struct QuadPath {
     int8_t v[kChannelGroup];
   };
   static constexpr bool kInt8 = true;
+  static constexpr int kInputBias = kActivationBias;
   static constexpr WeightForm kForm = WeightForm::s8_quad;
   static EDGELANE_INLINE Input load(const uint8_t* p) {
     Input x;

@@ -98,7 +98,8 @@ void plan_phases(const Conv2dProblem& p, int lanes, StripGeometry& g) {
     for (size_t c = 0; c < columns.phases.size(); ++c)
       g.phases.push_back({rows.phases[r], columns.phases[c], rows.first[r], rows.last[r], columns.first[c], columns.last[c]});
 
-  g.pitch = p.output.width + (columns.highest - columns.lowest);
+  // With the output's pitch, if that is long enough, results are stored as whole vectors.
+  g.pitch = std::max(p.output.width + (columns.highest - columns.lowest), p.output.pitch);
   g.origin = -(static_cast<int64_t>(rows.lowest) * g.pitch + columns.lowest);
   g.positions = static_cast<int64_t>(p.output.height - 1) * g.pitch + p.output.width;
   g.vectors = static_cast<int>((g.positions + lanes - 1) / lanes);

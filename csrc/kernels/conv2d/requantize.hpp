@@ -1,6 +1,6 @@
 // From int32 accumulators to real or int8 results: export/FORMAT.md, "Arithmetic", with the scales folded into as few float32
-// factors as possible. Reference and optimised kernels use the same factors in the same order of operations, without fused
-// multiply-adds, so their results are equal bit for bit.
+// factors as possible. Reference and optimised kernels use the same factors in the same order of operations, fused where it says
+// fma, so their results are equal bit for bit.
 #pragma once
 
 #include <algorithm>
@@ -35,9 +35,9 @@ inline ClampBounds clamp_bounds(const Activation& a) {
 }
 
 // The unit of v below is the output's scale where the activation is a clamp and the output int8, else 1.
-//   v = float(acc + bias[oc]) * multiplier[oc]
-//   has_intermediate:  v = round(clamp(v, intermediate_lo, intermediate_hi)) * intermediate_scale
-//   has_residual:      v = v + float(stored residual - residual_zero) * residual_scale
+//   u = float(acc + bias[oc]), s = multiplier[oc]
+//   has_intermediate:  u = round(clamp(u * s, intermediate_lo, intermediate_hi)), s = intermediate_scale
+//   v = u * s;  has_residual: v = fma(u, s, fma(float(stored residual), residual_scale, residual_shift))
 //   general:           v = activate(v); float output: v as it is;  int8 output: v = v * inverse_output, NaN becoming 0
 //   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
 // A NaN, which scales that overflow can make of an accumulator of 0, is clamped to the lower bound.
@@ -45,8 +45,7 @@ struct Requantize {
   bool has_intermediate = false, has_residual = false, float_output = false;
   bool general = false;  // the activation is not a clamp
   float intermediate_lo = 0, intermediate_hi = 0, intermediate_scale = 0;
-  float residual_scale = 0;
-  int32_t residual_zero = 0;  // biased
+  float residual_scale = 0, residual_shift = 0;  // the shift is the zero point's real value, negative
   float inverse_output = 1;
   float lo = 0, hi = 0;
   int32_t output_zero = 0;     // biased
@@ -57,12 +56,13 @@ struct Requantize {
 struct FoldedScales {
   Requantize requantize;
   std::vector<float> multiplier;  // [oc]
-  std::vector<int32_t> bias;      // [oc], holds -(biased input zero point) * sum of the channel's weights as well, modulo 2^32
+  std::vector<int32_t> bias;      // [oc], holds -(zero point + input_bias) * sum of the channel's weights as well, modulo 2^32
 };
 
-// weights are [oc][count / oc]; bias is empty or [oc].
+// weights are [oc][count / oc]; bias is empty or [oc]. `input_bias`: what the multiplied inputs are too high by, kActivationBias
+// where a kernel takes them as they are stored, 0 where it makes signed bytes of them.
 inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activation, bool has_residual, int oc,
-                                Span<const int8_t> weights, Span<const int32_t> bias) {
+                                Span<const int8_t> weights, Span<const int32_t> bias, int input_bias = kActivationBias) {
   FoldedScales f;
   Requantize& r = f.requantize;
   r.has_intermediate = q.has_intermediate;
@@ -77,7 +77,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
     r.intermediate_scale = q.intermediate.scale / unit;
   }
   r.residual_scale = q.residual.scale / unit;
-  r.residual_zero = q.residual.zero_point + kActivationBias;
+  r.residual_shift = -static_cast<float>(q.residual.zero_point + kActivationBias) * r.residual_scale;
   r.inverse_output = 1.0f / q.output.scale;
   const ClampBounds bounds = r.general ? ClampBounds{} : clamp_bounds(activation);
   if (q.float_output) {
@@ -93,7 +93,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   }
 
   const size_t per_channel = oc == 0 ? 0 : weights.size() / static_cast<size_t>(oc);
-  const int32_t input_zero = q.input.zero_point + kActivationBias;
+  const int32_t input_zero = q.input.zero_point + input_bias;
   const float target = q.has_intermediate ? q.intermediate.scale : unit;
   for (int c = 0; c < oc; ++c) {
     const float weight_scale = q.weight_scales[q.weight_scales.size() == 1 ? 0 : static_cast<size_t>(c)];
@@ -120,11 +120,13 @@ inline float requantize_clamp(float v, float lo, float hi) {
 
 // The definition, for one element. `acc` has the folded bias in it; `residual` is as stored. An int8 result is as stored too.
 inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
-  float v = static_cast<float>(acc) * multiplier;
+  float u = static_cast<float>(acc), s = multiplier;
   if (r.has_intermediate) {
-    v = std::nearbyintf(requantize_clamp(v, r.intermediate_lo, r.intermediate_hi)) * r.intermediate_scale;
+    u = std::nearbyintf(requantize_clamp(u * s, r.intermediate_lo, r.intermediate_hi));
+    s = r.intermediate_scale;
   }
-  if (r.has_residual) v = v + static_cast<float>(residual - r.residual_zero) * r.residual_scale;
+  float v = u * s;
+  if (r.has_residual) v = std::fma(u, s, std::fma(static_cast<float>(residual), r.residual_scale, r.residual_shift));
   if (r.general) {
     v = activate(v, r.activation);
     if (r.float_output) return v;

@@ -19,17 +19,22 @@ EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
   return min(V::broadcast(hi), max(V::broadcast(lo), y));
 }
 
+// A residual's value in the unit of the sum; `stored` holds one byte in each lane.
+template <class V>
+EDGELANE_INLINE V residual_lanes(typename V::Int stored, const Requantize& r) {
+  return fused(stored.to_float(), V::broadcast(r.residual_scale), V::broadcast(r.residual_shift));
+}
+
 // Real values or steps of the output, ready to be stored or rounded. `acc` has the folded bias in it, `stored` holds a residual
 // byte in each lane. General says at compile time what r.general says.
 template <bool General, class V>
 EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V::Int stored, const Requantize& r) {
-  using I = typename V::Int;
-  V y = acc.to_float() * multiplier;
+  V u = acc.to_float(), s = multiplier;
   if (r.has_intermediate) {
-    y = min(max(y, V::broadcast(r.intermediate_lo)), V::broadcast(r.intermediate_hi));
-    y = round_even(y) * V::broadcast(r.intermediate_scale);
+    u = round_even(min(max(u * s, V::broadcast(r.intermediate_lo)), V::broadcast(r.intermediate_hi)));
+    s = V::broadcast(r.intermediate_scale);
   }
-  if (r.has_residual) y = y + (stored - I::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
+  V y = r.has_residual ? fused(u, s, residual_lanes<V>(stored, r)) : u * s;
   if constexpr (General) {
     y = activate_out_of_line(y, r.activation);
     if (r.float_output) return y;

@@ -28,7 +28,12 @@ constexpr const StripKernel* kKernels[] = {
 #undef EDGELANE_KERNEL
 };
 
-constexpr size_t kFirstLevelBytes = 24 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
+constexpr size_t kFirstLevelBytes = 28 * 1024;  // of a 32 KB cache, what the part of the input that a tile reads may take
+
+constexpr size_t kSecondLevelBytes = 512 * 1024;  // of a cache of 1 MB or more, what the weights of a task may take
+
+// With fewer blocks in a chunk than this, fewer chunks were faster (ResNet-50's layers at 90 % sparsity, AVX-512).
+int min_chunk_blocks(const StripKernel& k) { return k.form != WeightForm::f32 && k.block_oc > 1 ? 10 : k.block_oc > 1 ? 40 : 24; }
 
 // Vector instructions' worth of time that a kernel needs for each vector of positions, as a sum of two bottlenecks:
 // multiply-adds, and what each block costs besides (loads that cross a line, the offset, the broadcasts, shared by the tile's
@@ -85,10 +90,14 @@ class StripConv final : public PreparedKernel {
     const StripChoice choice = choose(family, p, shape, weights, options);
     kernel_ = choice.kernel;
     geometry_ = plan_strip(p, kInt8, kernel_->lanes);
-    plan_tiles();
-    blocks_ = pack_blocks(weights, shape, geometry_, kernel_->block_oc, kernel_->form, chunk_planes(), false);
-    chunks_ = std::max(1, (geometry_.planes + chunk_planes() - 1) / chunk_planes());
     oc_blocks_ = (shape.oc + kernel_->block_oc - 1) / kernel_->block_oc;
+    tile_vectors_ = options.tile_vectors > 0 ? std::min(options.tile_vectors, kernel_->max_vectors) : kernel_->max_vectors;
+    chunk_planes_ = options.chunk_planes > 0 ? std::min(options.chunk_planes, geometry_.planes) : chunk_planes(choice.blocks);
+    plan_tiles();
+    for (int v = 0; geometry_.output.single && v < geometry_.vectors; ++v)
+      pixel_masks_.push_back(static_cast<uint16_t>(geometry_.output.segments[static_cast<size_t>(v)].mask));
+    blocks_ = pack_blocks(weights, shape, geometry_, kernel_->block_oc, kernel_->form, chunk_planes_, false);
+    chunks_ = std::max(1, (geometry_.planes + chunk_planes_ - 1) / chunk_planes_);
 
     const int64_t pixels = static_cast<int64_t>(p.output.batch) * p.output.height * p.output.width;
     const int64_t block_weights = kernel_->block_oc * (kInt8 ? kChannelGroup : 1);
@@ -98,7 +107,8 @@ class StripConv final : public PreparedKernel {
     info_.macs = blocks_.blocks * block_weights * pixels;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
     info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
-    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t);
+    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) +
+                    pixel_masks_.size() * sizeof(uint16_t);
     workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
     input_planes_ = p.input.groups(kInt8);
     residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
@@ -111,6 +121,7 @@ class StripConv final : public PreparedKernel {
     packed_bytes_ += bias_f32_.bytes();
   }
 
+  int input_bias() const { return kernel_->input_bias; }
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
     if (requantize_.float_output) output_planes_ = problem_.output.channels;
@@ -131,14 +142,16 @@ class StripConv final : public PreparedKernel {
     }
     const StripArgs strip = arguments(source + geometry_.origin, args);
 
-    // A task is one tile of one image for some groups of output channels. With few tiles, channels are split as well.
+    // A task is one tile of one image for some groups of output channels: as many as keep their weights in the second-level cache
+    // from one tile to the next, and few enough for all threads.
     const int tiles = static_cast<int>(tiles_.size()) - 1, images = problem_.output.batch;
     const int groups = (oc_blocks_ + kGroupBlocks - 1) / kGroupBlocks;
     const int threads = args.pool->threads();
-    const int wanted = threads == 1 ? 1 : (4 * threads + tiles * images - 1) / (tiles * images);
-    const int splits = std::min(groups, wanted);
+    const int by_threads = threads == 1 ? 1 : (4 * threads + tiles * images - 1) / (tiles * images);
+    const int by_cache = tiles * images == 1 ? 1 : static_cast<int>(blocks_.bytes() / kSecondLevelBytes) + 1;
+    const int splits = std::min(groups, std::max(by_threads, by_cache));
     args.pool->parallel_for(images * tiles * splits, [&](int task, int) {
-      const int split = task % splits, tile = task / splits % tiles, image = task / splits / tiles;
+      const int tile = task % tiles, image = task / tiles % images, split = task / tiles / images;
       const int first = split_at(split, splits, groups), last = split_at(split + 1, splits, groups);
       if (first < last) kernel_->run(strip, image, tile, first, last);
     });
@@ -147,24 +160,29 @@ class StripConv final : public PreparedKernel {
  private:
   size_t padded_channels() const { return align_up(static_cast<size_t>(oc_blocks_) * kernel_->block_oc + kChannelGroup, 16); }
 
+  bool direct() const noexcept {
+    return is_clamp(problem_.activation.kind) && !requantize_.float_output && !requantize_.has_intermediate &&
+           geometry_.output.single && geometry_.residual.single;
+  }
+
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4.
   void plan_tiles() {
-    const int count = (geometry_.vectors + kernel_->max_vectors - 1) / kernel_->max_vectors;
+    const int count = (geometry_.vectors + tile_vectors_ - 1) / tile_vectors_;
     for (int t = 0; t <= count; ++t) tiles_.push_back(static_cast<int32_t>(static_cast<int64_t>(geometry_.vectors) * t / count));
   }
 
-  // Source planes whose part of a tile fits into the first-level cache. A group of channels that shares few planes needs no
-  // chunks.
-  int chunk_planes() const {
-    const int group_planes = std::max(1, geometry_.planes / problem_.groups);
-    const int tile = std::min(geometry_.vectors, kernel_->max_vectors) * kernel_->lanes;
+  // Source planes whose part of a tile fits into the first-level cache, but so many that a block of output channels has enough
+  // blocks in each chunk: it pays for a new chunk with a reload of its sums and a loop end that is predicted wrongly.
+  int chunk_planes(int64_t blocks) const {
+    if (problem_.groups > 1) return geometry_.planes;
+    const int tile = std::min(geometry_.vectors, tile_vectors_) * kernel_->lanes;
     const int row = tile + (problem_.kernel_w - 1) * problem_.dilation_w;
     const int64_t all_rows = tile + static_cast<int64_t>(problem_.kernel_h - 1) * problem_.dilation_h * geometry_.pitch;
     const int64_t elements = std::min<int64_t>(static_cast<int64_t>(row) * problem_.kernel_h, all_rows);
-    const int planes = static_cast<int>(std::max<int64_t>(1, static_cast<int64_t>(kFirstLevelBytes) / (elements * 4)));
-    if (problem_.groups > 1 || group_planes <= planes + planes / 2) return geometry_.planes;
-    const int chunks = (geometry_.planes + planes - 1) / planes;
-    return (geometry_.planes + chunks - 1) / chunks;
+    const int64_t by_cache = geometry_.planes * elements * 4 / static_cast<int64_t>(kFirstLevelBytes) + 1;
+    const int64_t by_blocks = blocks / (int64_t{oc_blocks_} * min_chunk_blocks(*kernel_));
+    const int64_t chunks = std::max<int64_t>(1, std::min(by_cache, by_blocks));
+    return static_cast<int>((geometry_.planes + chunks - 1) / chunks);
   }
 
   // First group of a split, so that splits have nearly equal numbers of blocks; a block of channels counts for some, too.
@@ -208,8 +226,11 @@ class StripConv final : public PreparedKernel {
     a.residual_first = geometry_.residual.first.data();
     a.residual_single = geometry_.residual.single;
     a.vectors = geometry_.vectors;
+    a.direct = direct();
+    a.pixel_masks = pixel_masks_.data();
     a.output_layout = problem_.output;
     a.residual_plane = problem_.residual.plane;
+    a.residual_origin = problem_.residual.origin;
     a.output_planes = output_planes_;
     a.residual_planes = residual_planes_;
     a.bias = bias_f32_.data();
@@ -229,6 +250,8 @@ class StripConv final : public PreparedKernel {
   StripGeometry geometry_;
   PackedBlocks blocks_;
   std::vector<int32_t> tiles_;
+  std::vector<uint16_t> pixel_masks_;  // of each vector, where output and source have one pitch
+  int tile_vectors_ = 0, chunk_planes_ = 0;
   int chunks_ = 1, oc_blocks_ = 0, input_planes_ = 0, residual_planes_ = 0, output_planes_ = 0;
   AlignedBuffer<float> bias_f32_, multiplier_;
   AlignedBuffer<int32_t> bias_s32_;
@@ -252,7 +275,8 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, 
   if (quant.weight_scales.size() != 1)
     check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
-  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias));
+  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,
+                           conv->input_bias()));
   return conv;
 }
 

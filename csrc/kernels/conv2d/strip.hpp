@@ -28,6 +28,7 @@ struct F32Path {
   using Input = V;
   using Weight = V;
   static constexpr bool kInt8 = false;
+  static constexpr int kInputBias = 0;
   static constexpr WeightForm kForm = WeightForm::f32;
   static EDGELANE_INLINE Input load(const uint8_t* p) { return V::loadu(reinterpret_cast<const float*>(p)); }
   static EDGELANE_INLINE Weight broadcast(const uint8_t* p) { return V::broadcast(*reinterpret_cast<const float*>(p)); }
@@ -54,6 +55,7 @@ struct StripTile {
   };
 
   static EDGELANE_INLINE void block(Acc (&acc)[BlockOc][Vectors], const uint8_t* x, const uint8_t* w) {
+    EDGELANE_KEEP_POINTER(x);
     typename Path::Input in[Vectors];
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) in[v] = Path::load(x + v * kLanes * 4);
@@ -70,6 +72,15 @@ struct StripTile {
     for (int o = 0; o < BlockOc; ++o)
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) acc[o][v] = Acc::zero();
+  }
+
+  static EDGELANE_INLINE void start(Acc (&acc)[BlockOc][Vectors], const StripEpilogue<Path, BlockOc, Vectors>& epilogue, int oc) {
+#pragma GCC unroll 16
+    for (int o = 0; o < BlockOc; ++o) {
+      const Acc bias = epilogue.start(oc + o);
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) acc[o][v] = bias;
+    }
   }
 
   // Adds blocks begin to end - 1 to acc. x is the tile's first position in plane 0.
@@ -103,10 +114,10 @@ struct StripTile {
       const int first_block = group * kGroupBlocks;
       const int blocks = a.oc_blocks - first_block < kGroupBlocks ? a.oc_blocks - first_block : kGroupBlocks;
       const int32_t* starts = a.starts + static_cast<int64_t>(first_block) * a.chunks;
-      if (a.chunks == 1 && a.clamp && !kAlwaysBuffered) {
+      if (a.chunks == 1 && a.direct && !kAlwaysBuffered) {
         for (int b = 0; b < blocks; ++b) {
           Acc acc[BlockOc][Vectors];
-          clear(acc);
+          start(acc, epilogue, (first_block + b) * BlockOc);
           accumulate(acc, a, x, starts[b], starts[b + 1]);
           epilogue.finish(acc, (first_block + b) * BlockOc);
         }
@@ -124,7 +135,7 @@ struct StripTile {
         if (chunk > 0 && starts[0] == starts[1]) continue;
         Acc acc[BlockOc][Vectors];
         if (chunk == 0) {
-          clear(acc);
+          start(acc, epilogue, (first_block + b) * BlockOc);
         } else {
 #pragma GCC unroll 16
           for (int o = 0; o < BlockOc; ++o)
@@ -137,10 +148,15 @@ struct StripTile {
 #pragma GCC unroll 16
           for (int v = 0; v < Vectors; ++v) Path::store_sum(buffer.sums[b][o][v], acc[o][v]);
       }
-    if (a.clamp)
-      epilogue.template finish_buffered<false>(buffer.sums, blocks, first_block * BlockOc);
+    const int oc = first_block * BlockOc;
+    if (a.direct && a.residual != nullptr)
+      epilogue.template finish_buffered_direct<true>(buffer.sums, blocks, oc);
+    else if (a.direct)
+      epilogue.template finish_buffered_direct<false>(buffer.sums, blocks, oc);
+    else if (a.clamp)
+      epilogue.template finish_buffered<false>(buffer.sums, blocks, oc);
     else
-      epilogue.template finish_buffered<true>(buffer.sums, blocks, first_block * BlockOc);
+      epilogue.template finish_buffered<true>(buffer.sums, blocks, oc);
   }
 };
 

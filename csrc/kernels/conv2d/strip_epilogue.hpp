@@ -49,21 +49,22 @@ struct StripEpilogue {
   const StripArgs& a;
   int image, first_vector;
 
-  // Sums of BlockOc output channels from oc on, of a convolution whose activation is a clamp.
+  // What the sums of output channel `oc` start from.
+  EDGELANE_INLINE Acc start(int oc) const {
+    if constexpr (Path::kInt8)
+      return I::broadcast(a.bias_s32[oc]);
+    else
+      return V::broadcast(a.bias[oc]);
+  }
+
+  // Sums of BlockOc output channels from oc on. Only for problems with `direct` results.
   EDGELANE_INLINE void finish(const Acc (&acc)[BlockOc][Vectors], int oc) const {
-    if constexpr (!Path::kInt8) {
-#pragma GCC unroll 16
-      for (int o = 0; o < BlockOc; ++o)
-        if (oc + o < a.oc)
-#pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) finish_f32<false>(acc[o][v], oc + o, v);
-    } else if constexpr (BlockOc % kChannelGroup == 0) {
-#pragma GCC unroll 4
-      for (int o = 0; o < BlockOc; o += kChannelGroup)
-        if (oc + o < a.oc)
-#pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) finish_quad<false>(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], oc + o, v);
-    }
+    // Keeps the compiler from loading the epilogue's constants before the blocks are added, where all registers hold sums.
+    asm volatile("" ::: "memory");
+    if (a.residual != nullptr)
+      finish_direct<true>(acc, oc);
+    else
+      finish_direct<false>(acc, oc);
   }
 
   // Sums of several blocks from oc on, in memory; any activation (General), or one that is a clamp.
@@ -84,10 +85,124 @@ struct StripEpilogue {
     }
   }
 
+  // The same for problems with `direct` results.
+  template <bool Residual>
+  EDGELANE_INLINE void finish_buffered_direct(const int32_t (&sums)[kGroupBlocks][BlockOc][Vectors][kLanes], int blocks,
+                                              int oc) const {
+    const auto* rows = &sums[0][0];
+    const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
+    if constexpr (!Path::kInt8) {
+      for (int o = 0; o < channels; ++o) {
+        const DirectF32<Residual> row(*this, oc + o);
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
+      }
+    } else {
+      for (int o = 0; o < channels; o += kChannelGroup) {
+        const DirectQuad<Residual> row(*this, oc + o);
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v)  // rows past the last channel hold anything; a quad's padding is set to the border
+          row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
+                    Path::load_sum(rows[o + 3][v]), v);
+      }
+    }
+  }
+
  private:
+  // Direct results: the activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch, so that
+  // vectors lie side by side and only gaps between rows need a mask.
+  template <bool Residual>
+  struct DirectF32 {
+    const StripEpilogue& e;
+    const float* residual = nullptr;
+    float* y;
+    const uint16_t* masks;
+    EDGELANE_INLINE DirectF32(const StripEpilogue& epilogue, int oc) : e(epilogue) {
+      const StripArgs& a = e.a;
+      const int64_t position = static_cast<int64_t>(e.first_vector) * kLanes;
+      y = static_cast<float*>(a.output) + (static_cast<int64_t>(e.image) * a.output_planes + oc) * a.output_layout.plane +
+          a.output_layout.origin + position;
+      if constexpr (Residual)
+        residual = static_cast<const float*>(a.residual) +
+                   (static_cast<int64_t>(e.image) * a.residual_planes + oc) * a.residual_plane + a.residual_origin + position;
+      masks = a.pixel_masks + e.first_vector;
+    }
+    EDGELANE_INLINE void store(V sum, int v) const {
+      if constexpr (Residual) sum = sum + V::loadu(residual + v * kLanes);
+      select(Mask::of(masks[v]), clamp_lanes(sum, e.a.lo, e.a.hi), V::zero()).storeu(y + v * kLanes);
+    }
+  };
+
+  template <bool Residual>
+  struct DirectQuad {
+    const StripEpilogue& e;
+    const uint32_t* residual = nullptr;
+    uint32_t* y;
+    const uint16_t* masks;
+    V multiplier[kChannelGroup];
+    I channels;  // of the quad, those that exist
+    EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc) : e(epilogue) {
+      const StripArgs& a = e.a;
+      const int64_t position = static_cast<int64_t>(e.first_vector) * kLanes;
+      y = static_cast<uint32_t*>(a.output) +
+          (static_cast<int64_t>(e.image) * a.output_planes + oc / kChannelGroup) * a.output_layout.plane +
+          a.output_layout.origin + position;
+      if constexpr (Residual)
+        residual = static_cast<const uint32_t*>(a.residual) +
+                   (static_cast<int64_t>(e.image) * a.residual_planes + oc / kChannelGroup) * a.residual_plane +
+                   a.residual_origin + position;
+      masks = a.pixel_masks + e.first_vector;
+      for (int i = 0; i < kChannelGroup; ++i) multiplier[i] = V::broadcast(a.multiplier[oc + i]);
+      channels = I::broadcast(oc + kChannelGroup <= a.oc ? -1 : static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
+    }
+    EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
+      I stored = I::zero();
+      if constexpr (Residual) stored = I::loadu(residual + v * kLanes);
+      const I byte = I::broadcast(255);
+      const I y0 = lane(acc0, multiplier[0], stored & byte), y1 = lane(acc1, multiplier[1], stored.template shr<8>() & byte),
+              y2 = lane(acc2, multiplier[2], stored.template shr<16>() & byte),
+              y3 = lane(acc3, multiplier[3], stored.template shr<24>());
+      const I border = I::broadcast(static_cast<int32_t>(e.a.requantize.output_border));
+      const I quad = select_bits(channels, pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), border);
+      select(Mask::of(masks[v]), quad, border).storeu(y + v * kLanes);
+    }
+    EDGELANE_INLINE I lane(Acc acc, V m, I stored) const {
+      const Requantize& r = e.a.requantize;
+      V v;
+      if constexpr (Residual)
+        v = fused(acc.to_float(), m, residual_lanes<V>(stored, r));
+      else
+        v = acc.to_float() * m;
+      return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
+    }
+    // Of each bit, that of a where `bits` is set, else that of b.
+    static EDGELANE_INLINE I select_bits(I bits, I a, I b) { return ((a ^ b) & bits) ^ b; }
+  };
+
+  template <bool Residual>
+  EDGELANE_INLINE void finish_direct(const Acc (&acc)[BlockOc][Vectors], int oc) const {
+    if constexpr (!Path::kInt8) {
+#pragma GCC unroll 16
+      for (int o = 0; o < BlockOc; ++o) {
+        if (oc + o >= a.oc) return;
+        const DirectF32<Residual> row(*this, oc + o);
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) row.store(acc[o][v], v);
+      }
+    } else if constexpr (BlockOc % kChannelGroup == 0) {
+#pragma GCC unroll 4
+      for (int o = 0; o < BlockOc; o += kChannelGroup) {
+        if (oc + o >= a.oc) return;
+        const DirectQuad<Residual> row(*this, oc + o);
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) row.store(acc[o][v], acc[o + 1][v], acc[o + 2][v], acc[o + 3][v], v);
+      }
+    }
+  }
+
   template <bool General>
   EDGELANE_INLINE void finish_f32(V sum, int oc, int v) const {
-    V y = sum + V::broadcast(a.bias[oc]);
+    V y = sum;
     if (a.residual != nullptr) {
       const float* plane =
           static_cast<const float*>(a.residual) + (static_cast<int64_t>(image) * a.residual_planes + oc) * a.residual_plane;
@@ -107,7 +222,7 @@ struct StripEpilogue {
 
   template <bool General>
   EDGELANE_INLINE V requantize_f32(Acc acc, I stored, int oc) const {
-    return requantize_lanes<General>(acc + I::broadcast(a.bias_s32[oc]), V::broadcast(a.multiplier[oc]), stored, a.requantize);
+    return requantize_lanes<General>(acc, V::broadcast(a.multiplier[oc]), stored, a.requantize);
   }
 
   // Four channels from oc on, those past the last one are padding.
@@ -132,10 +247,7 @@ struct StripEpilogue {
       if (oc + 3 < a.oc) store_f32(y3, oc + 3, v);
       return;
     }
-    const I zero = I::broadcast(r.output_zero);
-    const I low = (y0.to_int() + zero) | (y1.to_int() + zero).template shl<8>();
-    const I high = (y2.to_int() + zero) | (y3.to_int() + zero).template shl<8>();
-    I quad = low | high.template shl<16>();
+    I quad = pack_quads(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero);
     const I border = I::broadcast(static_cast<int32_t>(r.output_border));
     if (oc + kChannelGroup > a.oc) {
       const I channels = I::broadcast(static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));

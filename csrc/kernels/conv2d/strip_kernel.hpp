@@ -38,8 +38,12 @@ struct StripArgs {
   bool residual_single;
   int vectors;  // of the whole strip
 
+  // The activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch.
+  bool direct;
+  const uint16_t* pixel_masks;  // direct: for each vector, the lanes that are pixels
+
   PlanarLayout output_layout;
-  int64_t residual_plane;
+  int64_t residual_plane, residual_origin;
   int output_planes, residual_planes;  // channels or quads of an image
 
   const float* bias;        // float32: [oc rounded up]
@@ -62,6 +66,7 @@ struct StripKernel {
   int lanes;        // positions in a vector
   int max_vectors;  // of a tile
   bool dense;       // meant for weights without zeros
+  int input_bias;   // int8: as fold_scales
   StripFunction run;
 };
 

@@ -33,5 +33,8 @@ extern const TransposeRows transpose_rows;
 namespace avx512 {
 extern const TransposeRows transpose_rows;
 }
+namespace neon {
+extern const TransposeRows transpose_rows;
+}
 
 }  // namespace edgelane

@@ -24,5 +24,8 @@ extern const ConvertRows convert_rows;
 namespace avx512 {
 extern const ConvertRows convert_rows;
 }
+namespace neon {
+extern const ConvertRows convert_rows;
+}
 
 }  // namespace edgelane

@@ -42,5 +42,8 @@ extern const ElementwiseRows elementwise_rows;
 namespace avx512 {
 extern const ElementwiseRows elementwise_rows;
 }
+namespace neon {
+extern const ElementwiseRows elementwise_rows;
+}
 
 }  // namespace edgelane

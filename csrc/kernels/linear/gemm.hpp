@@ -2,7 +2,8 @@
 //
 // Output channels lie in the lanes, inputs are broadcast. A tile is Rows rows by Vectors vectors of channels, kept in registers;
 // one step of k (a float, or a quad of int8) costs Vectors loads, Rows broadcasts and Rows * Vectors multiply-adds. Weights are
-// packed in the order of their use, so that a single row streams them at the speed of memory.
+// packed in the order of their use, so that a single row streams them at the speed of memory. Where an instruction multiplies
+// matrices, GemmTile has a specialisation for its Path (linear_s8_neon_i8mm.cpp).
 //
 // A Path says what a lane is: F32Linear (below), or the int8 dot products of linear_s8_<isa>.cpp. Included by linear_*_<isa>.cpp
 // only; everything is in an anonymous namespace or depends on a type that is.
@@ -24,19 +25,43 @@ struct F32Linear {
   using Input = V;
   using Weight = V;
   static constexpr bool kInt8 = false;
+  static constexpr int kInputBias = 0, kStepBytes = 4;
   static EDGELANE_INLINE Input broadcast(const uint8_t* p) { return V::broadcast(*reinterpret_cast<const float*>(p)); }
   static EDGELANE_INLINE Weight load(const uint8_t* p) { return V::load(reinterpret_cast<const float*>(p)); }
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Input x, Weight w) { return muladd(x, w, acc); }
 };
 
+// Stores one row's channels oc to oc + kLanes - 1, as far as they exist.
+template <class Path>
+EDGELANE_INLINE void finish_row(const LinearArgs& a, typename Path::Acc acc, int row, int oc) {
+  using V = typename Path::Float;
+  using I = typename V::Int;
+  const int channels = a.oc - oc;
+  if (channels <= 0) return;
+  const int64_t index = static_cast<int64_t>(row) * a.oc + oc;
+  if constexpr (!Path::kInt8) {
+    V y = acc + V::load(a.bias + oc);
+    y = a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_out_of_line(y, a.activation);
+    y.store_first(static_cast<float*>(a.y) + index, channels);
+  } else {
+    const I sum = acc + I::load(a.bias_s32 + oc);
+    const V multiplier = V::load(a.multiplier + oc);
+    const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, I::zero(), a.requantize)
+                        : requantize_lanes<true>(sum, multiplier, I::zero(), a.requantize);
+    if (a.requantize.float_output)
+      y.store_first(static_cast<float*>(a.y) + index, channels);
+    else
+      (y.to_int() + I::broadcast(a.requantize.output_zero)).store_u8_first(static_cast<uint8_t*>(a.y) + index, channels);
+  }
+}
+
 template <class Path, int Rows, int Vectors>
 struct GemmTile {
   using Acc = typename Path::Acc;
-  using V = typename Path::Float;
-  using I = typename V::Int;
-  static constexpr int kLanes = V::width;
-  static constexpr int kStepBytes = Vectors * kLanes * 4;
-  static constexpr int kSplit = Rows * Vectors >= 8 ? 1 : Rows * Vectors >= 4 ? 2 : 4;  // enough sums in flight for one row, too
+  static constexpr int kLanes = Path::Float::width;
+  static constexpr int kWeightBytes = Vectors * kLanes * 4;                                                    // of one step
+  static constexpr int kSums = Rows * Vectors * static_cast<int>(sizeof(Acc) / sizeof(typename Path::Float));  // registers
+  static constexpr int kSplit = kSums >= 8 ? 1 : kSums >= 4 ? 2 : 4;  // enough sums in flight for one row, too
 
   static EDGELANE_INLINE void step(Acc (&acc)[Rows][Vectors], const uint8_t* x, int64_t row_bytes, const uint8_t* w) {
     typename Path::Weight weights[Vectors];
@@ -52,7 +77,7 @@ struct GemmTile {
 
   static void run(const LinearArgs& a, int tile, int row) {
     const uint8_t* x = a.x + row * a.x_row_bytes;
-    const uint8_t* w = a.weights + static_cast<int64_t>(tile) * a.depth * kStepBytes;
+    const uint8_t* w = a.weights + static_cast<int64_t>(tile) * a.depth * kWeightBytes;
     Acc acc[kSplit][Rows][Vectors];
 #pragma GCC unroll 4
     for (int s = 0; s < kSplit; ++s)
@@ -61,11 +86,11 @@ struct GemmTile {
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v) acc[s][r][v] = Acc::zero();
     int k = 0;
-    for (; k + kSplit <= a.depth; k += kSplit, x += 4 * kSplit, w += kStepBytes * kSplit) {
+    for (; k + kSplit <= a.depth; k += kSplit, x += 4 * kSplit, w += kWeightBytes * kSplit) {
 #pragma GCC unroll 4
-      for (int s = 0; s < kSplit; ++s) step(acc[s], x + 4 * s, a.x_row_bytes, w + kStepBytes * s);
+      for (int s = 0; s < kSplit; ++s) step(acc[s], x + 4 * s, a.x_row_bytes, w + kWeightBytes * s);
     }
-    for (; k < a.depth; ++k, x += 4, w += kStepBytes) step(acc[0], x, a.x_row_bytes, w);
+    for (; k < a.depth; ++k, x += 4, w += kWeightBytes) step(acc[0], x, a.x_row_bytes, w);
 #pragma GCC unroll 4
     for (int s = 1; s < kSplit; ++s)
 #pragma GCC unroll 16
@@ -75,28 +100,7 @@ struct GemmTile {
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) finish(a, acc[0][r][v], row + r, (tile * Vectors + v) * kLanes);
-  }
-
-  // Stores one row's channels oc to oc + kLanes - 1, as far as they exist.
-  static EDGELANE_INLINE void finish(const LinearArgs& a, Acc acc, int row, int oc) {
-    const int channels = a.oc - oc;
-    if (channels <= 0) return;
-    const int64_t index = static_cast<int64_t>(row) * a.oc + oc;
-    if constexpr (!Path::kInt8) {
-      V y = acc + V::load(a.bias + oc);
-      y = a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_out_of_line(y, a.activation);
-      y.store_first(static_cast<float*>(a.y) + index, channels);
-    } else {
-      const I sum = acc + I::load(a.bias_s32 + oc);
-      const V multiplier = V::load(a.multiplier + oc);
-      const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, I::zero(), a.requantize)
-                          : requantize_lanes<true>(sum, multiplier, I::zero(), a.requantize);
-      if (a.requantize.float_output)
-        y.store_first(static_cast<float*>(a.y) + index, channels);
-      else
-        (y.to_int() + I::broadcast(a.requantize.output_zero)).store_u8_first(static_cast<uint8_t*>(a.y) + index, channels);
-    }
+      for (int v = 0; v < Vectors; ++v) finish_row<Path>(a, acc[0][r][v], row + r, (tile * Vectors + v) * kLanes);
   }
 };
 

@@ -35,20 +35,21 @@ class Gemm final : public PreparedKernel {
       throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
                                                     std::to_string(p.oc) + " x " + std::to_string(p.ic) + ", " +
                                                     std::to_string(p.m) + " rows");
-    constexpr int kStep = sizeof(T) == 1 ? kChannelGroup : 1;  // elements of one multiply-add
     kernel_ = &kernel_of(kKernels, select_kernel(family.c_str(), family, options));
-    depth_ = (p.ic + kStep - 1) / kStep;
+    const int step_elements = kernel_->step_bytes / static_cast<int>(sizeof(T));
+    depth_ = (p.ic + step_elements - 1) / step_elements;
     tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
     channels_ = static_cast<size_t>(tiles_) * kernel_->tile_channels;
-    check(channels_ * static_cast<size_t>(depth_) <= kMaxPackedBytes / 4, family.c_str(),
+    const size_t step_bytes = static_cast<size_t>(kernel_->step_bytes);
+    check(channels_ * static_cast<size_t>(depth_) <= kMaxPackedBytes / step_bytes, family.c_str(),
           "expected packed weights of at most " + std::to_string(kMaxPackedBytes) + " bytes, found " + std::to_string(channels_) +
-              " x " + std::to_string(depth_) + " times 4");
-    weights_ = AlignedBuffer<uint8_t>(channels_ * depth_ * 4);
+              " x " + std::to_string(depth_) + " times " + std::to_string(step_bytes));
+    weights_ = AlignedBuffer<uint8_t>(channels_ * depth_ * step_bytes);
     T* to = reinterpret_cast<T*>(weights_.data());
     for (int oc = 0; oc < p.oc; ++oc)
       for (int ic = 0; ic < p.ic; ++ic) {
-        const size_t step = static_cast<size_t>(oc / kernel_->tile_channels) * depth_ + ic / kStep;
-        to[(step * kernel_->tile_channels + oc % kernel_->tile_channels) * kStep + ic % kStep] =
+        const size_t step = static_cast<size_t>(oc / kernel_->tile_channels) * depth_ + ic / step_elements;
+        to[(step * kernel_->tile_channels + oc % kernel_->tile_channels) * step_elements + ic % step_elements] =
             weights[static_cast<size_t>(oc) * p.ic + ic];
       }
 
@@ -58,8 +59,8 @@ class Gemm final : public PreparedKernel {
     info_.density = density(weights);
     info_.macs = info_.dense_macs = static_cast<int64_t>(p.m) * p.oc * p.ic;
     packed_bytes_ = weights_.bytes();
-    // Rows that do not end at a quad are copied: reading past the last one would leave the tensor.
-    if (p.ic % kStep != 0) workspace_bytes_ = align_up(static_cast<size_t>(p.m) * depth_ * 4);
+    // Rows that do not end with a step are copied: reading past the last one would leave the tensor.
+    if (p.ic % step_elements != 0) workspace_bytes_ = align_up(static_cast<size_t>(p.m) * depth_ * step_bytes);
   }
 
   void set_f32(Span<const float> bias) {
@@ -68,6 +69,7 @@ class Gemm final : public PreparedKernel {
     packed_bytes_ += bias_.bytes();
   }
 
+  int input_bias() const { return kernel_->input_bias; }
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
     bias_s32_ = AlignedBuffer<int32_t>(channels_);
@@ -83,11 +85,12 @@ class Gemm final : public PreparedKernel {
     a.x_row_bytes = static_cast<int64_t>(problem_.ic) * (kernel_->int8 ? 1 : 4);
     if (workspace_bytes_ != 0) {
       uint8_t* rows = static_cast<uint8_t*>(args.workspace);
+      const int64_t row_bytes = static_cast<int64_t>(depth_) * kernel_->step_bytes;
       std::memset(rows, 0, workspace_bytes_);  // the missing elements meet weights that are 0
       for (int m = 0; m < problem_.m; ++m)
-        std::memcpy(rows + static_cast<int64_t>(m) * depth_ * 4, a.x + m * a.x_row_bytes, static_cast<size_t>(problem_.ic));
+        std::memcpy(rows + m * row_bytes, a.x + m * a.x_row_bytes, static_cast<size_t>(problem_.ic));
       a.x = rows;
-      a.x_row_bytes = static_cast<int64_t>(depth_) * 4;
+      a.x_row_bytes = row_bytes;
     }
     a.y = args.output;
     a.weights = weights_.data();
@@ -141,7 +144,7 @@ std::unique_ptr<PreparedKernel> prepare_linear_s8(const LinearProblem& problem, 
   auto gemm = std::make_unique<Gemm>("linear_s8", problem, weights, options);
   Conv2dS8Params own = quant;
   own.has_intermediate = false;
-  gemm->set_s8(fold_scales(own, problem.activation, false, problem.oc, weights, bias));
+  gemm->set_s8(fold_scales(own, problem.activation, false, problem.oc, weights, bias, gemm->input_bias()));
   return gemm;
 }
 

@@ -9,10 +9,10 @@
 namespace edgelane {
 
 struct LinearArgs {
-  const uint8_t* x;        // rows of `depth` steps: floats, or quads of biased int8
+  const uint8_t* x;        // rows of `depth` steps: floats, or quads or octets of biased int8
   int64_t x_row_bytes;     // from a row to the next
   void* y;                 // [m][oc], float or biased int8
-  const uint8_t* weights;  // [tile][depth][channels of a tile], floats or quads of int8; rows past oc are 0
+  const uint8_t* weights;  // [tile][depth][channels of a tile], floats, or quads or octets of int8; rows past oc are 0
   int oc, depth;
   const float* bias;        // float32: [oc rounded up]
   const float* multiplier;  // int8: [oc rounded up]
@@ -31,6 +31,8 @@ struct LinearKernel {
   Isa isa;
   bool int8;
   int tile_channels;
+  int step_bytes;  // of a row of x, and of each channel's weights, that one step multiplies
+  int input_bias;  // int8: as fold_scales
   LinearFunction run;
 };
 

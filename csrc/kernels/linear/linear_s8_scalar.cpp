@@ -18,6 +18,8 @@ struct QuadLinear {
     int8_t v[4][kChannelGroup];
   };
   static constexpr bool kInt8 = true;
+  static constexpr int kInputBias = kActivationBias;
+  static constexpr int kStepBytes = kChannelGroup;
   static EDGELANE_INLINE Input broadcast(const uint8_t* p) {
     Input x;
     std::memcpy(x.v, p, sizeof x.v);

@@ -11,6 +11,7 @@ template <class V>
 struct WideningLinear : WideningDot<V> {
   using typename WideningDot<V>::Acc;
   using typename WideningDot<V>::Words;
+  static constexpr int kStepBytes = kChannelGroup;
   static EDGELANE_INLINE Words broadcast(const uint8_t* p) {
     uint32_t quad;
     std::memcpy(&quad, p, sizeof quad);

@@ -17,5 +17,8 @@ void gather_quads(const uint32_t* const src[4], const int shift[4], uint32_t* ds
 namespace avx512 {
 void gather_quads(const uint32_t* const src[4], const int shift[4], uint32_t* dst, int64_t n);
 }
+namespace neon {
+void gather_quads(const uint32_t* const src[4], const int shift[4], uint32_t* dst, int64_t n);
+}
 
 }  // namespace edgelane

@@ -47,5 +47,8 @@ extern const PoolRows pool_rows;
 namespace avx512 {
 extern const PoolRows pool_rows;
 }
+namespace neon {
+extern const PoolRows pool_rows;
+}
 
 }  // namespace edgelane

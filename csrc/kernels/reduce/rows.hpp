@@ -21,5 +21,8 @@ extern const ReduceRows reduce_rows;
 namespace avx512 {
 extern const ReduceRows reduce_rows;
 }
+namespace neon {
+extern const ReduceRows reduce_rows;
+}
 
 }  // namespace edgelane

@@ -22,5 +22,8 @@ extern const ResizeRows resize_rows;
 namespace avx512 {
 extern const ResizeRows resize_rows;
 }
+namespace neon {
+extern const ResizeRows resize_rows;
+}
 
 }  // namespace edgelane

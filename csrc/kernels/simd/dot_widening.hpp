@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "formats/layout.hpp"
 #include "kernels/simd/inline.hpp"
 
 namespace edgelane {
@@ -19,6 +20,7 @@ struct WideningDot {
   using Input = Words;
   using Weight = Words;
   static constexpr bool kInt8 = true;
+  static constexpr int kInputBias = kActivationBias;
   static EDGELANE_INLINE Acc multiply_add(Acc acc, Words x, Words w) {
     return acc + (multiply_pairs(x.even, w.even) + multiply_pairs(x.odd, w.odd));
   }

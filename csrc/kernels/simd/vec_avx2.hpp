@@ -1,4 +1,5 @@
-// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp.
+// Vectors of eight for AVX2 with FMA; the interface is described in vec_scalar.hpp. Include only from *_avx2.cpp and
+// *_avx_vnni.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -104,6 +105,14 @@ struct VecI32Avx2 {
   friend EDGELANE_INLINE VecI32Avx2 max(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_max_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx2 operator<(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_cmpgt_epi32(b.v, a.v)}; }
   friend EDGELANE_INLINE MaskAvx2 operator==(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_cmpeq_epi32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 pack_quads(VecI32Avx2 a, VecI32Avx2 b, VecI32Avx2 c, VecI32Avx2 d, int32_t zero) {
+    const __m256i shift = _mm256_set1_epi16(static_cast<int16_t>(zero));
+    const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a.v, b.v), shift);
+    const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c.v, d.v), shift);
+    // In each 128-bit part: four bytes of a, of b, of c, of d.
+    const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    return {_mm256_shuffle_epi8(_mm256_packus_epi16(ab, cd), order)};
+  }
   friend EDGELANE_INLINE VecI32Avx2 select(MaskAvx2 m, VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 
  private:
@@ -169,6 +178,7 @@ struct VecF32Avx2 {
     return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))};
   }
   friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  friend EDGELANE_INLINE VecF32Avx2 fused(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Avx2 VecI32Avx2::to_float() const { return {_mm256_cvtepi32_ps(v)}; }

@@ -99,6 +99,14 @@ struct VecI32Avx512 {
   friend EDGELANE_INLINE VecI32Avx512 max(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_max_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx512 operator<(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx512 operator==(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 pack_quads(VecI32Avx512 a, VecI32Avx512 b, VecI32Avx512 c, VecI32Avx512 d, int32_t zero) {
+    const __m512i shift = _mm512_set1_epi16(static_cast<int16_t>(zero));
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), shift);
+    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c.v, d.v), shift);
+    // In each 128-bit part: four bytes of a, of b, of c, of d.
+    const __m512i order = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);
+    return {_mm512_shuffle_epi8(_mm512_packus_epi16(ab, cd), order)};
+  }
   friend EDGELANE_INLINE VecI32Avx512 select(MaskAvx512 m, VecI32Avx512 a, VecI32Avx512 b) {
     return {_mm512_mask_blend_epi32(m.v, b.v, a.v)};
   }
@@ -160,6 +168,7 @@ struct VecF32Avx512 {
   friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }
+  friend EDGELANE_INLINE VecF32Avx512 fused(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Avx512 VecI32Avx512::to_float() const { return {_mm512_cvtepi32_ps(v)}; }

@@ -1,10 +1,13 @@
-// Vectors of four for any CPU: the portable form of vec_avx2.hpp and vec_avx512.hpp, with the same members and the same results.
+// Vectors of four for any CPU: the portable form of vec_avx2.hpp, vec_avx512.hpp and vec_neon.hpp, with the same members and the
+// same results.
 //
-// The three headers define one interface, so that an algorithm is one template over the float vector type V:
+// The headers define one interface, so that an algorithm is one template over the float vector type V:
 //   V::load/loadu/load_first(p, n)/load_mask(p, bits)      lanes that are not loaded are 0
 //   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
+//   muladd(a, b, c) is a * b + c, rounded once or twice; fused(a, b, c) rounds once
+//   pack_quads(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to 0..255
 //   a < b, a <= b, a == b give V::Mask; V::Mask::of(bits), V::Mask::first(n), m & n, m | n, !m; select(m, a, b) is m ? a : b
 // Everything is in an anonymous namespace: a template that is instantiated with one of these types belongs to its own source
 // file, and code compiled for one instruction set can never be linked into another one's place.
@@ -114,6 +117,18 @@ struct VecI32Scalar {
       EDGELANE_LANES(VecI32Scalar, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
   friend EDGELANE_INLINE MaskScalar operator<(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] < b.v[i]);
   friend EDGELANE_INLINE MaskScalar operator==(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
+  friend EDGELANE_INLINE VecI32Scalar pack_quads(VecI32Scalar a, VecI32Scalar b, VecI32Scalar c, VecI32Scalar d, int32_t zero) {
+    const auto byte = [zero](int32_t q) {
+      const int32_t word = (q < -32768 ? -32768 : q > 32767 ? 32767 : q) + zero;
+      return static_cast<uint8_t>(word < 0 ? 0 : word > 255 ? 255 : word);
+    };
+    VecI32Scalar r;
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t quad[4] = {byte(a.v[i]), byte(b.v[i]), byte(c.v[i]), byte(d.v[i])};
+      std::memcpy(&r.v[i], quad, 4);
+    }
+    return r;
+  }
   friend EDGELANE_INLINE VecI32Scalar select(MaskScalar m, VecI32Scalar a, VecI32Scalar b)
       EDGELANE_LANES(VecI32Scalar, m.v[i] ? a.v[i] : b.v[i]);
 };
@@ -183,6 +198,8 @@ struct VecF32Scalar {
   // a * b + c as one or two roundings, whichever is fast: for sums whose tolerance is derived from their length anyway.
   friend EDGELANE_INLINE VecF32Scalar muladd(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
       EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i] + c.v[i]);
+  friend EDGELANE_INLINE VecF32Scalar fused(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
+      EDGELANE_LANES(VecF32Scalar, std::fma(a.v[i], b.v[i], c.v[i]));
 };
 
 #undef EDGELANE_LANES

@@ -22,5 +22,8 @@ extern const SoftmaxRows softmax_rows;
 namespace avx512 {
 extern const SoftmaxRows softmax_rows;
 }
+namespace neon {
+extern const SoftmaxRows softmax_rows;
+}
 
 }  // namespace edgelane

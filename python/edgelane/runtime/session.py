@@ -62,7 +62,8 @@ class Session:
     """A compiled network that runs on this machine's CPU.
 
     `path` is a `.lane` file. `threads` counts the calling thread too. `isa` forces a kernel set ("scalar", "avx2",
-    "avx512", "avx512_vnni"); None takes the environment variable EDGELANE_ISA, else the best one that this CPU has.
+    "avx_vnni", "avx512", "avx512_vnni"; on Arm "neon", "neon_dotprod", "neon_i8mm"); None takes the environment
+    variable EDGELANE_ISA, else the best one that this CPU has.
 
     Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python

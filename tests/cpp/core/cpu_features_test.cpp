@@ -2,12 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <vector>
 
 #include "core/status.hpp"
 
 namespace edgelane {
 namespace {
+
+constexpr Isa kAll[] = {Isa::scalar,      Isa::avx2, Isa::avx_vnni,     Isa::avx512,
+                        Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm};
 
 // Sets EDGELANE_ISA for one test and restores it.
 class Environment {
@@ -65,7 +70,7 @@ TEST(CpuFeatures, RefusesAnUnknownName) {
 
 TEST(CpuFeatures, RefusesWhatTheCpuLacks) {
   bool refused = false;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni}) {
+  for (Isa isa : kAll) {
     bool available = false;
     for (Isa have : available_isas()) available |= have == isa;
     if (available) {
@@ -81,6 +86,42 @@ TEST(CpuFeatures, RefusesWhatTheCpuLacks) {
     }
   }
   if (!refused) GTEST_SKIP() << "this CPU has every instruction set";
+}
+
+TEST(CpuFeatures, ALevelIncludesWhatEveryCpuOfThatLevelRuns) {
+  const auto included = [](Isa level) {
+    std::vector<Isa> found;
+    for (Isa isa : kAll)
+      if (isa_includes(level, isa)) found.push_back(isa);
+    return found;
+  };
+  EXPECT_EQ(included(Isa::avx512_vnni), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni}));
+  EXPECT_EQ(included(Isa::avx512), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx512}));
+  EXPECT_EQ(included(Isa::avx_vnni), (std::vector<Isa>{Isa::scalar, Isa::avx2, Isa::avx_vnni}));
+  EXPECT_EQ(included(Isa::avx2), (std::vector<Isa>{Isa::scalar, Isa::avx2}));
+  EXPECT_EQ(included(Isa::neon_i8mm), (std::vector<Isa>{Isa::scalar, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}));
+  EXPECT_EQ(included(Isa::neon_dotprod), (std::vector<Isa>{Isa::scalar, Isa::neon, Isa::neon_dotprod}));
+  EXPECT_EQ(included(Isa::neon), (std::vector<Isa>{Isa::scalar, Isa::neon}));
+  EXPECT_EQ(included(Isa::scalar), (std::vector<Isa>{Isa::scalar}));
+}
+
+TEST(CpuFeatures, EveryAvailableLevelComesWithAllThatItIncludes) {
+  const std::vector<Isa>& isas = available_isas();
+  for (Isa level : isas) {
+    for (Isa isa : kAll) {
+      if (!isa_includes(level, isa)) continue;
+      EXPECT_NE(std::find(isas.begin(), isas.end(), isa), isas.end()) << isa_name(level) << " without " << isa_name(isa);
+    }
+  }
+}
+
+// Whoever knows what the CPU has, because he has chosen the emulated one, says so.
+TEST(CpuFeatures, FindsWhatTheCpuIsKnownToHave) {
+  const char* known = std::getenv("EDGELANE_EXPECTED_ISAS");
+  if (known == nullptr) GTEST_SKIP() << "EDGELANE_EXPECTED_ISAS is not set";
+  std::string found;
+  for (Isa isa : available_isas()) found += (found.empty() ? "" : " ") + std::string(isa_name(isa));
+  EXPECT_EQ(found, known);
 }
 
 TEST(CpuFeatures, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }

@@ -6,6 +6,7 @@
 
 #include "kernels/conv2d/reference.hpp"
 #include "kernels/conv2d_support.hpp"
+#include "kernels/kernel_list.hpp"
 
 namespace edgelane {
 namespace {
@@ -15,7 +16,7 @@ struct KernelLine {
   Isa isa;
 };
 constexpr KernelLine kLines[] = {
-#define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa({#family, #name, Isa::isa}, )
 #include "kernels/conv2d/kernels.inc"
 #undef EDGELANE_KERNEL
 };

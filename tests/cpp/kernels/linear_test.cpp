@@ -6,6 +6,7 @@
 #include <random>
 
 #include "kernels/conv2d_support.hpp"
+#include "kernels/kernel_list.hpp"
 #include "kernels/linear/reference.hpp"
 
 namespace edgelane {
@@ -16,7 +17,7 @@ struct KernelLine {
   Isa isa;
 };
 constexpr KernelLine kLines[] = {
-#define EDGELANE_KERNEL(family, name, isa, ...) {#family, #name, Isa::isa},
+#define EDGELANE_KERNEL(family, name, isa, ...) EDGELANE_IF_BUILT_##isa({#family, #name, Isa::isa}, )
 #include "kernels/linear/kernels.inc"
 #undef EDGELANE_KERNEL
 };

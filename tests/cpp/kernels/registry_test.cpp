@@ -63,6 +63,7 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
 TEST(Registry, TheHighestLevelThatRunsIsChosen) {
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::scalar, ""}).name, "max_pool_f32_4_scalar");
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx2, ""}).name, "max_pool_f32_8_avx2");
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx_vnni, ""}).name, "max_pool_f32_8_avx2");
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512_vnni, ""}).name, "max_pool_f32_16_avx512");
   EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::avx512, "max_pool_f32_8_avx2"}).name, "max_pool_f32_8_avx2");
 }
@@ -76,7 +77,29 @@ TEST(Registry, AllKernelsOfTheHighestLevelAreCandidates) {
   using Names = std::vector<std::string>;
   EXPECT_EQ(names({Isa::avx2, ""}), (Names{"conv2d_f32_1x1_avx2", "conv2d_f32_4x1_avx2"}));
   EXPECT_EQ(names({Isa::avx512_vnni, ""}), names({Isa::avx512, ""}));  // VNNI adds nothing to float32
+  EXPECT_EQ(names({Isa::avx_vnni, ""}), names({Isa::avx2, ""}));
   EXPECT_EQ(names({Isa::avx512, "conv2d_f32_4x1_scalar"}), (Names{"conv2d_f32_4x1_scalar"}));
+}
+
+TEST(Registry, AvxVnniStandsBesideAvx512) {
+  const auto linear = [](Isa isa, const char* kernel) {
+    return std::string(select_kernel("linear_s8", "linear_s8", {isa, kernel}).name);
+  };
+  EXPECT_EQ(linear(Isa::avx_vnni, ""), "linear_s8_4x24_avx_vnni");
+  EXPECT_EQ(linear(Isa::avx512, ""), "linear_s8_4x64_avx512");
+  EXPECT_EQ(linear(Isa::avx512_vnni, ""), "linear_s8_6x64_avx512_vnni");
+  EXPECT_EQ(linear(Isa::avx_vnni, "linear_s8_4x16_avx2"), "linear_s8_4x16_avx2");
+  EXPECT_THROW(linear(Isa::avx2, "linear_s8_4x24_avx_vnni"), Error);
+  EXPECT_THROW(linear(Isa::avx512_vnni, "linear_s8_4x24_avx_vnni"), Error) << "the first CPUs with AVX-512 VNNI lack AVX-VNNI";
+}
+
+TEST(Registry, ArmHasLevelsOfItsOwn) {
+  EXPECT_STREQ(select_kernel("pool", "max_pool_f32", {Isa::neon_i8mm, ""}).name, "max_pool_f32_4_neon");
+  EXPECT_STREQ(select_kernel("linear_f32", "linear_f32", {Isa::neon_dotprod, ""}).name, "linear_f32_5x16_neon");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon, ""}).name, "linear_s8_3x8_neon");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon_dotprod, ""}).name, "linear_s8_5x16_neon_dotprod");
+  EXPECT_STREQ(select_kernel("linear_s8", "linear_s8", {Isa::neon_i8mm, ""}).name, "linear_s8_6x12_neon_i8mm");
+  EXPECT_THROW(select_kernel("pool", "max_pool_f32", {Isa::neon_i8mm, "max_pool_f32_8_avx2"}), Error);
 }
 
 TEST(Registry, UnknownAndUnavailableNamesAreErrors) {

@@ -300,7 +300,7 @@ TEST(Session, UnknownOrMissingInstructionSets) {
     return StatusCode::ok;
   };
   EXPECT_EQ(code_of("sse9"), StatusCode::invalid_argument);
-  for (const char* isa : {"scalar", "avx2", "avx512", "avx512_vnni"}) {
+  for (const char* isa : {"scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm"}) {
     const std::vector<Isa>& available = available_isas();
     const bool have = std::any_of(available.begin(), available.end(), [&](Isa i) { return std::string(isa_name(i)) == isa; });
     EXPECT_EQ(code_of(isa), have ? StatusCode::ok : StatusCode::unsupported) << isa;
