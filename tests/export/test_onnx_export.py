@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 import torchvision
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from torch import nn
 
 from edgelane.compression import prune_model, quantize_model
@@ -140,20 +140,6 @@ def test_unsigned_activations_let_onnx_runtime_use_int8_everywhere(files, tmp_pa
     untouched = onnx.load(float_path)
     assert unsigned_activations(untouched) == 0
     assert untouched == onnx.load(float_path)
-
-
-@pytest.mark.parametrize(("low", "changed"), [(0.0, 1), (-1.0, 0)])
-def test_a_clip_at_zero_is_as_good_as_a_relu(low, changed) -> None:  # type: ignore[no-untyped-def]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4)) for name in ("x", "y")]
-    constants = {"low": np.float32(low), "high": np.float32(6), "scale": np.float32(0.1), "zero": np.int8(0)}
-    nodes = [
-        helper.make_node("Clip", ["x", "low", "high"], ["clipped"]),
-        helper.make_node("QuantizeLinear", ["clipped", "scale", "zero"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
-    ]
-    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    proto = helper.make_model(helper.make_graph(nodes, "clip", values[:1], values[1:], held))
-    assert unsigned_activations(proto) == changed
 
 
 def test_int8_kernels_run_in_openvino_and_agree(files) -> None:  # type: ignore[no-untyped-def]
