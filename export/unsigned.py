@@ -8,7 +8,6 @@ server, and 3.1 ms with this change. A benchmark that times ONNX Runtime in int8
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def unsigned_activations(proto: Any) -> int:
     for node in graph.node:
         reads = list(node.input) if node.op_type in _READ_SEVERAL else list(node.input[:1])
         kept = node.op_type in _KEEP_THE_SIGN and all(name in never_negative for name in reads)
-        if not kept and node.op_type not in _NEVER_NEGATIVE and not _clips_at_zero(node, constants):
+        if not kept and node.op_type not in _NEVER_NEGATIVE:
             continue
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             zero = constants.get(node.input[2]) if len(node.input) == 3 else None
@@ -50,11 +49,3 @@ def unsigned_activations(proto: Any) -> int:
     if changed:
         graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), _ZERO))
     return changed
-
-
-def _clips_at_zero(node: Any, constants: Mapping[str, Any]) -> bool:
-    """Whether `node` is a Clip whose lower bound is a constant that is not negative, as ReLU6 is written."""
-    from onnx import numpy_helper
-
-    low = constants.get(node.input[1]) if node.op_type == "Clip" and len(node.input) > 1 else None
-    return low is not None and bool(numpy_helper.to_array(low) >= 0)

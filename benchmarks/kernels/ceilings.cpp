@@ -98,8 +98,8 @@ std::vector<Peak> measure_peaks() {
   peaks.push_back({"neon", false, f32_neon()});
   peaks.push_back({"neon", true, s8_neon()});
   constexpr unsigned long kDotProduct = 1ul << 20, kInt8Matrix = 1ul << 13;  // HWCAP_ASIMDDP, HWCAP2_I8MM
-  if (getauxval(AT_HWCAP) & kDotProduct) peaks.push_back({"dotprod", true, s8_dotprod()});
-  if (getauxval(AT_HWCAP2) & kInt8Matrix) peaks.push_back({"i8mm", true, s8_i8mm()});
+  if (getauxval(AT_HWCAP) & kDotProduct) peaks.push_back({"neon_dotprod", true, s8_dotprod()});
+  if (getauxval(AT_HWCAP2) & kInt8Matrix) peaks.push_back({"neon_i8mm", true, s8_i8mm()});
 #endif
   return peaks;
 }
@@ -207,7 +207,8 @@ double Ceilings::peak(const std::string& isa, bool int8) const {
   for (const Peak& peak : peaks)
     if (peak.isa == isa && peak.int8 == int8) return peak.macs_per_s;
   // Sets that only add dot products of bytes compute float32 with the instructions of another.
-  constexpr const char* kFloatOf[][2] = {{"avx_vnni", "avx2"}, {"avx512_vnni", "avx512"}, {"dotprod", "neon"}, {"i8mm", "neon"}};
+  constexpr const char* kFloatOf[][2] = {
+      {"avx_vnni", "avx2"}, {"avx512_vnni", "avx512"}, {"neon_dotprod", "neon"}, {"neon_i8mm", "neon"}};
   for (const auto& pair : kFloatOf)
     if (isa == pair[0] && !int8) return peak(std::string(pair[1]), false);
   return 0;

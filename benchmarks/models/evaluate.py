@@ -52,8 +52,10 @@ def _group(results: Results, key: str, threads: int = 1) -> Results | None:
 
 
 def wrong(group: Results, name: str) -> bool:
-    """Whether a runner's outputs are not what the network computes: its time then counts for nothing."""
-    error: float = group["relative_error"][name]
+    """Whether a runner is missing, or its outputs are not what the network computes: its time then counts for
+    nothing.
+    """
+    error: float = group["relative_error"].get(name, float("inf"))
     return not error <= group["tolerance"]
 
 

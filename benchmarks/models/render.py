@@ -19,6 +19,7 @@ against OpenVINO as it ships. ONNX Runtime has no such switch and runs as it shi
 LATENCY_NOTE = """\
 Shortest runs; in brackets how many times longer the peer took. Error: edgelane's against ONNX Runtime without
 optimisations, the root mean square of the difference over that of the outputs.
+ONNX Runtime computes convolutions before ReLU6, hard-swish and PReLU in float32 in these int8 networks (README.md).
 
 """
 BREAK_EVEN_NOTE = """\

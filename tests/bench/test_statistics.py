@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the benchmarks make networks")
 
 from benchmarks.kernels.make_layers import LAYERS, lines
 from benchmarks.kernels.program import break_even_sparsity, break_even_table
-from benchmarks.models.statistics import geometric_mean, jitter, latency, ratio_of_minima, ratio_within_rounds
+from benchmarks.models.statistics import (
+    geometric_mean,
+    jitter,
+    latency,
+    ratio_of_minima,
+    ratio_within_rounds,
+    rms_error,
+)
 
 
 def test_a_burst_of_somebody_elses_work_does_not_move_the_ratio_of_minima():
@@ -67,3 +75,11 @@ def test_a_networks_break_even_counts_each_layer_as_often_as_it_is_used():
 def test_the_list_of_layers_is_that_of_the_networks():
     written = [line for line in LAYERS.read_text().splitlines() if not line.startswith("#")]
     assert written == lines()
+
+
+def test_the_error_of_outputs_is_relative_to_their_root_mean_square():
+    reference = np.array([[3.0, -4.0]], np.float32)
+    assert rms_error(reference * np.float32(1.1), reference) == pytest.approx(0.1, rel=1e-5)
+    assert rms_error(reference[0], reference) == float("inf"), "another shape"
+    assert rms_error(np.array([[np.nan, 1.0]], np.float32), reference) == float("inf")
+    assert rms_error(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32)) == 0.0
