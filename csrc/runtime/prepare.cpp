@@ -13,6 +13,7 @@
 #include "kernels/movement/movement.hpp"
 #include "kernels/pool/pool.hpp"
 #include "kernels/reduce/reduce.hpp"
+#include "kernels/registry.hpp"
 #include "kernels/resize/resize.hpp"
 #include "kernels/softmax/softmax.hpp"
 #include "runtime/message.hpp"
@@ -183,6 +184,13 @@ class StepPreparer {
     return quant;
   }
 
+  // A set without depthwise kernels of its own is faster with its strip kernels than with the scalar ones.
+  bool runs_depthwise(const Conv2dProblem& p, bool int8) const {
+    if (!is_depthwise(p, int8)) return false;
+    const Isa isa = select_kernel("depthwise", int8 ? "depthwise_s8" : "depthwise_f32", options_).isa;
+    return isa != Isa::scalar || options_.isa == Isa::scalar;
+  }
+
   std::unique_ptr<PreparedKernel> conv2d() const {
     const Tensor& w = tensor(1);
     Conv2dProblem p;
@@ -200,12 +208,12 @@ class StepPreparer {
     p.groups = a_.groups;
     p.activation = a_.activation;
     if (!desc(0).int8()) {
-      const auto prepare = is_depthwise(p, false) ? prepare_depthwise_f32 : prepare_conv2d_f32;
+      const auto prepare = runs_depthwise(p, false) ? prepare_depthwise_f32 : prepare_conv2d_f32;
       return prepare(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
     }
     Conv2dS8Params quant = s8_params();
     if (present(3)) quant.residual = desc(3).quant;
-    const auto prepare = is_depthwise(p, true) ? prepare_depthwise_s8 : prepare_conv2d_s8;
+    const auto prepare = runs_depthwise(p, true) ? prepare_depthwise_s8 : prepare_conv2d_s8;
     return prepare(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
   }
 

@@ -33,7 +33,7 @@ class DepthwiseConv final : public PreparedKernel {
  public:
   template <class T>
   DepthwiseConv(const std::string& operation, const Conv2dProblem& p, Span<const T> weights, const KernelOptions& options)
-      : problem_(p), int8_(sizeof(T) == 1) {
+      : problem_(p), int8_(sizeof(T) == 1), channels_alike_(p.input.channels == p.output.channels) {
     check_conv2d(p);
     check(is_depthwise(p, int8_), operation.c_str(), "the convolution is not depthwise");
     const size_t taps = static_cast<size_t>(p.kernel_h) * p.kernel_w;
@@ -93,9 +93,13 @@ class DepthwiseConv final : public PreparedKernel {
 
   void run(const KernelArgs& args) const noexcept override {
     const PlanarLayout& out = problem_.output;
-    const int64_t planes = static_cast<int64_t>(out.batch) * out.groups(int8_);
-    parallel_ranges(*args.pool, planes, problem_.input.plane, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) run_plane(args, i);
+    const int groups = out.groups(int8_);
+    parallel_ranges(*args.pool, static_cast<int64_t>(out.batch) * groups, problem_.input.plane, [&](int64_t begin, int64_t end) {
+      int image = static_cast<int>(begin / groups), group = static_cast<int>(begin % groups);
+      for (int64_t i = begin; i < end; ++i) {
+        run_plane(args, image, group, i);
+        if (++group == groups) ++image, group = 0;
+      }
     });
   }
 
@@ -131,15 +135,14 @@ class DepthwiseConv final : public PreparedKernel {
     }
   }
 
-  void run_plane(const KernelArgs& args, int64_t index) const noexcept {
+  // index: of the plane (image * groups + group) in the output and in the residual.
+  void run_plane(const KernelArgs& args, int image, int group, int64_t index) const noexcept {
     const PlanarLayout &in = problem_.input, &out = problem_.output, &res = problem_.residual;
-    const int groups = out.groups(int8_);
-    const int64_t image = index / groups, group = index % groups;
-    const int64_t source = image * in.groups(int8_) + (int8_ ? group : group / (out.channels / in.channels));
+    const int64_t source = channels_alike_ ? index : int64_t{image} * in.channels + group / (out.channels / in.channels);
     const auto* x = static_cast<const uint32_t*>(args.inputs[0]) + source * in.plane + in.origin;
     const bool floats = int8_ && args_.requantize.float_output;
-    const int channels = int8_ ? std::min<int>(kChannelGroup, out.channels - static_cast<int>(group) * kChannelGroup) : 1;
-    const int64_t target = floats ? image * out.channels + group * kChannelGroup : index;
+    const int channels = int8_ ? std::min<int>(kChannelGroup, out.channels - group * kChannelGroup) : 1;
+    const int64_t target = floats ? int64_t{image} * out.channels + group * kChannelGroup : index;
     uint32_t* y = static_cast<uint32_t*>(args.output) + target * out.plane;
 
     DepthwisePlane plane{};
@@ -151,7 +154,7 @@ class DepthwiseConv final : public PreparedKernel {
     plane.y = reinterpret_cast<uint8_t*>(y + out.origin);
     plane.weights = weights_.data() + weight_bytes_ * group;
     plane.bias = bias_.data() + bias_bytes_ * group;
-    plane.multiplier = int8_ ? multiplier_.data() + group * kDepthwiseLanes : nullptr;
+    plane.multiplier = int8_ ? multiplier_.data() + static_cast<size_t>(group) * kDepthwiseLanes : nullptr;
     plane.channels = channels;
     run_(args_, plane);
     if (floats) {
@@ -162,7 +165,7 @@ class DepthwiseConv final : public PreparedKernel {
   }
 
   Conv2dProblem problem_;
-  bool int8_;
+  bool int8_, channels_alike_;
   DepthwiseArgs args_{};
   DepthwiseFunction run_ = nullptr;
   int input_bias_ = 0;

@@ -17,61 +17,87 @@ namespace {
 // Output rows that a fast kernel computes at once: their input rows are loaded (and int8 ones spread) once for all of them.
 constexpr int rows_at_once(int stride, int of_stride_1) { return stride == 1 ? of_stride_1 : 2; }
 
-// The first n elements from p on, at most a vector; n is a vector's width unless Partial.
-template <class L, bool Partial, class T>
-EDGELANE_INLINE L load_run(const T* p, int n) {
-  if constexpr (Partial)
-    return L::load_first(p, n < 0 ? 0 : n < L::width ? n : L::width);
-  else
-    return L::loadu(p);
-}
+// Which lanes the vectors of a row have. A map at least as wide as a vector has all of them: its rows end with a vector that
+// overlaps the one before. A narrow one is computed under masks, made once.
+template <class L, bool Narrow>
+struct Columns {
+  int pixels;                        // of a vector
+  uint32_t lanes;                    // of results, and of a tap with stride 1
+  uint32_t low, high;                // of two neighbouring vectors, the elements of two taps with stride 2
+  uint32_t single_low, single_high;  // and of one tap
 
-// One tap of n output pixels; x is the first one's.
-template <class L, int Stride, bool Narrow, class T>
-EDGELANE_INLINE L load_tap(const T* x, int n) {
-  if constexpr (Stride == 1) return load_run<L, Narrow>(x, n);
-  return even_lanes(load_run<L, Narrow>(x, 2 * n - 1), load_run<L, true>(x + L::width, 2 * n - 1 - L::width));
-}
+  EDGELANE_INLINE explicit Columns(int width)
+      : pixels(Narrow ? width : L::width),
+        lanes(first(pixels)),
+        low(first(2 * pixels)),
+        high(first(2 * pixels - L::width)),
+        single_low(first(2 * pixels - 1)),
+        single_high(first(2 * pixels - 1 - L::width)) {}
 
-// All K taps of a row; for stride 2 they are neighbours.
-template <class L, int K, int Stride, bool Narrow, class T, int Count>
-EDGELANE_INLINE void load_taps(const T* x, int tap, int n, L (&in)[Count]) {
-  static_assert(Count >= K && K >= 2);
-  if constexpr (Stride == 1) {
+  template <class T>
+  static EDGELANE_INLINE L load(const T* p, uint32_t bits) {
+    if constexpr (Narrow)
+      return L::load_mask(p, bits);
+    else
+      return L::loadu(p);
+  }
+  template <class T>
+  EDGELANE_INLINE void store(L v, T* p) const {
+    if constexpr (Narrow)
+      v.store_mask(p, lanes);
+    else
+      v.storeu(p);
+  }
+
+  // One tap; x is the first pixel's.
+  template <int Stride, class T>
+  EDGELANE_INLINE L tap(const T* x) const {
+    if constexpr (Stride == 1) return load(x, lanes);
+    return even_lanes(load(x, single_low), L::load_mask(x + L::width, single_high));
+  }
+
+  // All K taps of a row; for stride 2 they are neighbours.
+  template <int K, int Stride, class T, int Count>
+  EDGELANE_INLINE void taps(const T* x, int tap, L (&in)[Count]) const {
+    static_assert(Count >= K && K >= 2);
+    if constexpr (Stride == 1) {
 #pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) in[k] = in_register(load_run<L, Narrow>(x + k * tap, n));
-  } else {
+      for (int k = 0; k < K; ++k) in[k] = in_register(load(x + k * tap, lanes));
+    } else {
 #pragma GCC unroll 8
-    for (int k = 0; k + 1 < K; k += 2) {
-      const L a = load_run<L, Narrow>(x + k, 2 * n), b = load_run<L, Narrow>(x + k + L::width, 2 * n - L::width);
-      in[k] = even_lanes(a, b);
-      in[k + 1] = odd_lanes(a, b);
-    }
-    if constexpr (K % 2 !=
-                  0) {  // from one element earlier, which is the tap before: else the last lane's neighbour would be read
-      const T* last = x + K - 2;
-      in[K - 1] = odd_lanes(load_run<L, Narrow>(last, 2 * n), load_run<L, Narrow>(last + L::width, 2 * n - L::width));
+      for (int k = 0; k + 1 < K; k += 2) {
+        const L a = in_register(load(x + k, low)), b = in_register(load(x + k + L::width, high));
+        in[k] = even_lanes(a, b);
+        in[k + 1] = odd_lanes(a, b);
+      }
+      if constexpr (K % 2 != 0) {  // from the tap before on: else the last lane's neighbour would be read
+        const T* last = x + K - 2;
+        in[K - 1] = odd_lanes(load(last, low), load(last + L::width, high));
+      }
     }
   }
-}
+
+ private:
+  static EDGELANE_INLINE uint32_t first(int n) { return n <= 0 ? 0 : n >= L::width ? (1u << L::width) - 1 : (1u << n) - 1; }
+};
 
 // Calls f(first row) for groups of Rows rows, `step` apart, that cover all rows; the last one overlaps the one before it. Every
 // residue of `step` has at least Rows rows.
 template <int Rows, class F>
 EDGELANE_INLINE void for_row_groups(int rows, int step, const F& f) {
   for (int phase = 0; phase < step; ++phase) {
-    const int count = (rows - phase + step - 1) / step;
+    const int count = step == 1 ? rows : (rows - phase + step - 1) / step;  // a division takes as long as a small map
     for (int k = 0; k < count; k += Rows) f(phase + (k < count - Rows ? k : count - Rows) * step);
   }
 }
 
-// Calls f(first pixel, pixels) for vectors that cover a row; the last one overlaps the one before it.
+// Calls f(first pixel) for vectors that cover a row; the last one overlaps the one before it.
 template <int Width, bool Narrow, class F>
 EDGELANE_INLINE void for_columns(int width, const F& f) {
   if constexpr (Narrow) {
-    f(0, width);
+    f(0);
   } else {
-    for (int x = 0; x < width; x += Width) f(x < width - Width ? x : width - Width, Width);
+    for (int x = 0; x < width; x += Width) f(x < width - Width ? x : width - Width);
   }
 }
 

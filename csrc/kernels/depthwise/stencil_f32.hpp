@@ -14,24 +14,26 @@ namespace {
 
 // What ends a tile: residual and clamp. Other activations are applied to whole rows afterwards: a call here would cost the tile
 // its registers.
-template <class V>
+template <class V, bool Narrow>
 struct FinishF32 {
+  const Columns<V, Narrow>& columns;
   const float* residual;
   float* y;
   int64_t residual_pitch, y_pitch;
   V lo, hi;
 
-  EDGELANE_INLINE FinishF32(const DepthwiseArgs& a, const DepthwisePlane& p)
-      : residual(reinterpret_cast<const float*>(p.residual)),
+  EDGELANE_INLINE FinishF32(const Columns<V, Narrow>& c, const DepthwiseArgs& a, const DepthwisePlane& p)
+      : columns(c),
+        residual(reinterpret_cast<const float*>(p.residual)),
         y(reinterpret_cast<float*>(p.y)),
         residual_pitch(a.residual_pitch),
         y_pitch(a.y_pitch),
         lo(V::broadcast(a.lo)),
         hi(V::broadcast(a.hi)) {}
 
-  EDGELANE_INLINE void operator()(V sum, int row, int column, int n) const {
-    if (residual != nullptr) sum = sum + load<V>(residual + row * residual_pitch + column, n);
-    store(min(hi, max(lo, sum)), y + row * y_pitch + column, n);
+  EDGELANE_INLINE void operator()(V sum, int row, int column) const {
+    if (residual != nullptr) sum = sum + columns.load(residual + row * residual_pitch + column, columns.lanes);
+    columns.store(min(hi, max(lo, sum)), y + row * y_pitch + column);
   }
 };
 
@@ -62,13 +64,14 @@ struct DepthwiseF32 {
     for (int i = 0; i < K * K; ++i) w[i] = V::broadcast(weights[i]);
     const V bias = V::broadcast(*static_cast<const float*>(p.bias));
     // In registers: a store of results might change what lies in memory.
-    const FinishF32<V> finish(a, p);
+    const Columns<V, Narrow> columns(a.width);
+    const FinishF32<V, Narrow> finish(columns, a, p);
     const float* const origin = reinterpret_cast<const float*>(p.x);
     const int64_t next_row = a.x_next_row, tap_row = a.x_tap_row;
     const int tap = a.x_tap, width = a.width, step = a.row_step;
     for_row_groups<kTile>(a.rows, step, [&](int first) {
       const float* rows = origin + first * next_row;
-      for_columns<V::width, Narrow>(width, [&](int column, int n) {
+      for_columns<V::width, Narrow>(width, [&](int column) {
         const float* x = rows + column * Stride;
         V sum[kTile];
 #pragma GCC unroll 8
@@ -76,7 +79,7 @@ struct DepthwiseF32 {
 #pragma GCC unroll 16
         for (int i = 0; i < kInputRows; ++i, x += tap_row) {
           V in[K];
-          load_taps<V, K, Stride, Narrow>(x, tap, n, in);
+          columns.template taps<K, Stride>(x, tap, in);
 #pragma GCC unroll 8
           for (int k = 0; k < K; ++k)
 #pragma GCC unroll 8
@@ -86,7 +89,7 @@ struct DepthwiseF32 {
             }
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < kTile; ++r) finish(sum[r], first + r * step, column, n);
+        for (int r = 0; r < kTile; ++r) finish(sum[r], first + r * step, column);
       });
     });
     activate_rows<V>(a, p);
@@ -96,18 +99,19 @@ struct DepthwiseF32 {
   template <int Stride, bool Narrow>
   static void any(const DepthwiseArgs& a, const DepthwisePlane& p) {
     const V bias = V::broadcast(*static_cast<const float*>(p.bias));
-    const FinishF32<V> finish(a, p);
+    const Columns<V, Narrow> columns(a.width);
+    const FinishF32<V, Narrow> finish(columns, a, p);
     for (int row = 0; row < a.rows; ++row) {
       const float* rows = reinterpret_cast<const float*>(p.x) + row * a.x_next_row;
-      for_columns<V::width, Narrow>(a.width, [&](int column, int n) {
+      for_columns<V::width, Narrow>(a.width, [&](int column) {
         const float* w = reinterpret_cast<const float*>(p.weights);
         V sum = bias;
         for (int ky = 0; ky < a.kernel_h; ++ky) {
           const float* x = rows + ky * a.x_tap_row + column * Stride;
           for (int kx = 0; kx < a.kernel_w; ++kx, x += a.x_tap, ++w)
-            sum = muladd(load_tap<V, Stride, Narrow>(x, n), V::broadcast(*w), sum);
+            sum = muladd(columns.template tap<Stride>(x), V::broadcast(*w), sum);
         }
-        finish(sum, row, column, n);
+        finish(sum, row, column);
       });
     }
     activate_rows<V>(a, p);

@@ -37,7 +37,9 @@ struct DepthwiseS8 {
   static constexpr int kVectorBytes = kDepthwiseLanes * 4;  // of packed weights
 
   // What ends a tile. Copies of all that it needs, which stores of results cannot change.
+  template <bool Narrow>
   struct Finish {
+    const Columns<I, Narrow>& columns;
     uint32_t* y;
     const uint32_t* residual;
     int64_t y_pitch, residual_pitch;
@@ -45,8 +47,9 @@ struct DepthwiseS8 {
     I keep, padding;  // bytes of the quad's channels, and the zero point in the others
     Requantize r;
 
-    EDGELANE_INLINE Finish(const DepthwiseArgs& a, const DepthwisePlane& p)
-        : y(reinterpret_cast<uint32_t*>(p.y)),
+    EDGELANE_INLINE Finish(const Columns<I, Narrow>& c, const DepthwiseArgs& a, const DepthwisePlane& p)
+        : columns(c),
+          y(reinterpret_cast<uint32_t*>(p.y)),
           residual(reinterpret_cast<const uint32_t*>(p.residual)),
           y_pitch(a.y_pitch),
           residual_pitch(a.residual_pitch),
@@ -58,63 +61,65 @@ struct DepthwiseS8 {
     }
 
     // Of the pixels of a tile, in the order of its sums.
-    EDGELANE_INLINE void load_residual(I (&stored)[kSpread], int row, int column, int n) const {
+    EDGELANE_INLINE void load_residual(I (&stored)[kSpread], int row, int column) const {
 #pragma GCC unroll 4
       for (int k = 0; k < kSpread; ++k) stored[k] = I::zero();
       if (!r.has_residual) return;
       const uint32_t* from = residual + row * residual_pitch + column;
-      const I quads = n == kLanes ? I::loadu(from) : I::load_first(from, n);
+      const I quads = columns.load(from, columns.lanes);
       spread(quads, I::zero(), I::zero(), I::zero(), stored);
     }
 
-    EDGELANE_INLINE void store(const V (&real)[kSpread], int row, int column, int n) const {
+    EDGELANE_INLINE void store(const V (&real)[kSpread], int row, int column) const {
       const I zero = I::broadcast(r.output_zero);
       const I bytes =
           pack_bytes(real[0].to_int() + zero, real[1].to_int() + zero, real[2].to_int() + zero, real[3].to_int() + zero);
       const I quads = (bytes & keep) | padding;
-      uint32_t* to = y + row * y_pitch + column;
-      n == kLanes ? quads.storeu(to) : quads.store_first(to, n);
+      columns.store(quads, y + row * y_pitch + column);
     }
 
     // The activation is a clamp, the result int8.
-    EDGELANE_INLINE void operator()(const I (&sum)[kSpread], int row, int column, int n) const {
+    EDGELANE_INLINE void operator()(const I (&sum)[kSpread], int row, int column) const {
       I stored[kSpread];
-      load_residual(stored, row, column, n);
+      load_residual(stored, row, column);
       V real[kSpread];
 #pragma GCC unroll 4
       for (int k = 0; k < kSpread; ++k) real[k] = requantize_lanes<false>(sum[k], multiplier, stored[k], r);
-      store(real, row, column, n);
+      store(real, row, column);
     }
   };
 
   // Any activation, to int8 or float. Sums come through memory, so that the call costs the fast loop no registers.
+  template <bool Narrow>
   static __attribute__((noinline)) void finish_any(const DepthwiseArgs& a, const DepthwisePlane& p,
-                                                   const int32_t (&sums)[kSpread][kLanes], int row, int column, int n) {
-    const Finish finish(a, p);
+                                                   const int32_t (&sums)[kSpread][kLanes], int row, int column) {
+    const Columns<I, Narrow> columns(a.width);
+    const Finish<Narrow> finish(columns, a, p);
     I stored[kSpread];
-    finish.load_residual(stored, row, column, n);
+    finish.load_residual(stored, row, column);
     V real[kSpread];
     for (int k = 0; k < kSpread; ++k) {
       const I sum = I::loadu(sums[k]);
       real[k] = a.requantize.general ? requantize_lanes<true>(sum, finish.multiplier, stored[k], a.requantize)
                                      : requantize_lanes<false>(sum, finish.multiplier, stored[k], a.requantize);
     }
-    if (!a.requantize.float_output) return finish.store(real, row, column, n);
+    if (!a.requantize.float_output) return finish.store(real, row, column);
     float lanes[kSpread][kLanes];
     for (int k = 0; k < kSpread; ++k) real[k].storeu(lanes[k]);
     for (int c = 0; c < p.channels; ++c) {
       float* to = reinterpret_cast<float*>(p.y) + c * a.y_plane + row * a.y_pitch + column;
-      for (int i = 0; i < n; ++i) to[i] = lanes[i % kSpread][i / kSpread * kChannelGroup + c];
+      for (int i = 0; i < columns.pixels; ++i) to[i] = lanes[i % kSpread][i / kSpread * kChannelGroup + c];
     }
   }
 
-  static EDGELANE_INLINE void finish_tile(const Finish& finish, bool simple, const DepthwiseArgs& a, const DepthwisePlane& p,
-                                          const I (&sum)[kSpread], int row, int column, int n) {
-    if (simple) return finish(sum, row, column, n);
+  template <bool Narrow>
+  static EDGELANE_INLINE void finish_tile(const Finish<Narrow>& finish, bool simple, const DepthwiseArgs& a,
+                                          const DepthwisePlane& p, const I (&sum)[kSpread], int row, int column) {
+    if (simple) return finish(sum, row, column);
     alignas(64) int32_t sums[kSpread][kLanes];
 #pragma GCC unroll 4
     for (int k = 0; k < kSpread; ++k) sum[k].storeu(sums[k]);
-    finish_any(a, p, sums, row, column, n);
+    finish_any<Narrow>(a, p, sums, row, column);
   }
 
   // Adds four taps, spread, to the sums of a row.
@@ -137,14 +142,15 @@ struct DepthwiseS8 {
     typename Path::Weights w[K * kQuads];
     for (int i = 0; i < K * kQuads; ++i) w[i] = Path::weights(I::loadu(p.weights + i * kVectorBytes));
     const I bias = I::loadu(p.bias);
-    const Finish finish(a, p);
+    const Columns<I, Narrow> columns(a.width);
+    const Finish<Narrow> finish(columns, a, p);
     const bool simple = !a.requantize.general && !a.requantize.float_output;
     const uint32_t* const origin = reinterpret_cast<const uint32_t*>(p.x);
     const int64_t next_row = a.x_next_row, tap_row = a.x_tap_row;
     const int tap = a.x_tap, width = a.width, step = a.row_step;
     for_row_groups<kTile>(a.rows, step, [&](int first) {
       const uint32_t* rows = origin + first * next_row;
-      for_columns<kLanes, Narrow>(width, [&](int column, int n) {
+      for_columns<kLanes, Narrow>(width, [&](int column) {
         const uint32_t* x = rows + column * Stride;
         I sum[kTile][kSpread];
 #pragma GCC unroll 4
@@ -154,7 +160,7 @@ struct DepthwiseS8 {
 #pragma GCC unroll 16
         for (int i = 0; i < kInputRows; ++i, x += tap_row) {
           I in[kQuads * 4];
-          load_taps<I, K, Stride, Narrow>(x, tap, n, in);
+          columns.template taps<K, Stride>(x, tap, in);
 #pragma GCC unroll 4
           for (int k = K; k < kQuads * 4; ++k) in[k] = in[0];  // their weights are 0
 #pragma GCC unroll 2
@@ -169,7 +175,7 @@ struct DepthwiseS8 {
           }
         }
 #pragma GCC unroll 4
-        for (int r = 0; r < kTile; ++r) finish_tile(finish, simple, a, p, sum[r], first + r * step, column, n);
+        for (int r = 0; r < kTile; ++r) finish_tile(finish, simple, a, p, sum[r], first + r * step, column);
       });
     });
   }
@@ -178,11 +184,12 @@ struct DepthwiseS8 {
   template <int Stride, bool Narrow>
   static void any(const DepthwiseArgs& a, const DepthwisePlane& p) {
     const I bias = I::loadu(p.bias);
-    const Finish finish(a, p);
+    const Columns<I, Narrow> columns(a.width);
+    const Finish<Narrow> finish(columns, a, p);
     const bool simple = !a.requantize.general && !a.requantize.float_output;
     for (int row = 0; row < a.rows; ++row) {
       const uint32_t* rows = reinterpret_cast<const uint32_t*>(p.x) + row * a.x_next_row;
-      for_columns<kLanes, Narrow>(a.width, [&](int column, int n) {
+      for_columns<kLanes, Narrow>(a.width, [&](int column) {
         const uint8_t* w = p.weights;
         I sum[kSpread] = {bias, bias, bias, bias};
         for (int ky = 0; ky < a.kernel_h; ++ky) {
@@ -190,13 +197,13 @@ struct DepthwiseS8 {
           for (int kx = 0; kx < a.kernel_w; kx += 4, w += kVectorBytes) {
             I in[4];
             for (int k = 0; k < 4; ++k)  // past the last tap any will do: their weights are 0
-              in[k] = load_tap<I, Stride, Narrow>(x + (kx + k < a.kernel_w ? kx + k : 0) * a.x_tap, n);
+              in[k] = columns.template tap<Stride>(x + (kx + k < a.kernel_w ? kx + k : 0) * a.x_tap);
             typename Path::Inputs quads[kSpread];
             spread_inputs(in[0], in[1], in[2], in[3], quads);
             add(sum, quads, Path::weights(I::loadu(w)));
           }
         }
-        finish_tile(finish, simple, a, p, sum, row, column, n);
+        finish_tile(finish, simple, a, p, sum, row, column);
       });
     }
   }

@@ -80,6 +80,9 @@ class PlanarGather {
     channels_.resize(p.index[1].size());
     for (size_t c = 0; c < channels_.size(); ++c) channels_[c] = {p.source.empty() ? 0 : p.source[c], p.index[1][c]};
     columns_shift_ = consecutive(columns_);
+    columns_filled_ = std::find(columns_.begin(), columns_.end(), -1) != columns_.end();
+    columns_doubled_ = columns_.size() > 1;
+    for (size_t x = 0; x < columns_.size(); ++x) columns_doubled_ = columns_doubled_ && columns_[x] == static_cast<int>(x / 2);
     const bool rows_identity = consecutive(rows_) && rows_[0] == 0;
     strip_ = rows_identity && columns_shift_ && columns_[0] == 0;
     for (const TensorDesc& t : inputs_) strip_ = strip_ && t.layout.pitch == output_.layout.pitch && t.dims[3] == output_.dims[3];
@@ -144,8 +147,7 @@ class PlanarGather {
         } else if (columns_shift_) {
           std::memcpy(to, from + static_cast<int64_t>(rows_[y]) * in.pitch + columns_[0], static_cast<size_t>(out.width) * 4);
         } else {
-          const uint32_t* row = from + static_cast<int64_t>(rows_[y]) * in.pitch;
-          for (int x = 0; x < out.width; ++x) to[x] = columns_[x] < 0 ? fill_ : row[columns_[x]];
+          pick_columns(from + static_cast<int64_t>(rows_[y]) * in.pitch, to);
         }
       }
     }
@@ -153,6 +155,19 @@ class PlanarGather {
     uint8_t* row = reinterpret_cast<uint8_t*>(plane + out.origin);
     for (int y = 0; y < out.height; ++y, row += static_cast<int64_t>(out.pitch) * 4) {
       for (int b = 0; b < out.width * 4; ++b) row[b] = table[row[b]];
+    }
+  }
+
+  void pick_columns(const uint32_t* __restrict row, uint32_t* __restrict to) const {
+    const int n = output_.layout.width;
+    const int* __restrict columns = columns_.data();
+    if (columns_doubled_) {  // loops that the compiler vectorises, but for the look-ups
+      for (int i = 0; i < n / 2; ++i) to[2 * i] = to[2 * i + 1] = row[i];
+      if (n % 2 != 0) to[n - 1] = row[n / 2];
+    } else if (!columns_filled_) {
+      for (int x = 0; x < n; ++x) to[x] = row[columns[x]];
+    } else {
+      for (int x = 0; x < n; ++x) to[x] = columns[x] < 0 ? fill_ : row[columns[x]];
     }
   }
 
@@ -207,8 +222,10 @@ class PlanarGather {
   std::vector<Channel> channels_;
   std::vector<std::vector<uint8_t>> tables_;  // one for each input
   GatherQuads gather_quads_ = nullptr;
-  bool columns_shift_ = false;  // a row is one run of an input row
-  bool strip_ = false;          // a whole map is one run of every input's map
+  bool columns_shift_ = false;    // a row is one run of an input row
+  bool columns_filled_ = false;   // some columns come from none
+  bool columns_doubled_ = false;  // each column comes twice, as in an image enlarged by two
+  bool strip_ = false;            // a whole map is one run of every input's map
   uint32_t fill_ = 0;
 };
 
@@ -241,6 +258,7 @@ class TableGather {
       }
       inputs_.push_back(std::move(tables));
     }
+    plan_block();
   }
 
   size_t table_bytes() const {
@@ -250,18 +268,19 @@ class TableGather {
   }
 
   void operator()(const KernelArgs& args) const noexcept {
-    const int last = dims_[rank_ - 1];
-    const int64_t rows = output_.elements() / last;
-    parallel_ranges(*args.pool, rows, last, [&](int64_t begin, int64_t end) {
+    const int outer = blocks_ ? rank_ - 2 : rank_ - 1;  // axes of the loop here
+    int64_t elements = 1;
+    for (int a = outer; a < rank_; ++a) elements *= dims_[a];
+    parallel_ranges(*args.pool, output_.elements() / elements, elements, [&](int64_t begin, int64_t end) {
       int index[kMaxRank] = {};
       int64_t rest = begin;
-      for (int a = rank_ - 2; a >= 0; --a) {
+      for (int a = outer - 1; a >= 0; --a) {
         index[a] = static_cast<int>(rest % dims_[a]);
         rest /= dims_[a];
       }
-      for (int64_t row = begin; row < end; ++row) {
-        write_row(args, index);
-        next_index(index, dims_, rank_ - 1);
+      for (int64_t i = begin; i < end; ++i) {
+        blocks_ ? write_block(args, index) : write_row(args, index);
+        next_index(index, dims_, outer);
       }
     });
     fill_borders(args.output, output_);
@@ -269,11 +288,59 @@ class TableGather {
 
  private:
   static constexpr int64_t kFill = INT64_MIN;
+  static constexpr int kShortRow = 8;
   struct Input {
     std::vector<int64_t> offset[kMaxRank];  // by output axis and index along it, in elements
     int64_t base = 0;
     std::vector<uint8_t> requantize;
   };
+
+  // A plain transpose, as of pixels shuffled into an image: both sides step evenly along the last two axes.
+  void plan_block() {
+    const auto evenly = [&](int axis) {
+      const std::vector<int64_t>& offset = inputs_[0].offset[axis];
+      for (size_t i = 0; i < offset.size(); ++i) {
+        if (offset[i] == kFill || offset[i] - offset[0] != static_cast<int64_t>(i) * step_of(axis)) return false;
+      }
+      return true;
+    };
+    blocks_ = rank_ >= 2 && inputs_.size() == 1 && inputs_[0].requantize.empty() && output_.elements() > 0;
+    for (int a = std::max(0, rank_ - 2); a < rank_ && blocks_; ++a) {
+      blocks_ = evenly(a) && !(output_.planar() && output_.int8() && a == 1);
+    }
+    for (int a = 0; a < rank_ && blocks_; ++a) {
+      const std::vector<int64_t>& offset = inputs_[0].offset[a];
+      blocks_ = std::find(offset.begin(), offset.end(), kFill) == offset.end();
+    }
+  }
+
+  // Input elements from one index along an axis to the next.
+  int64_t step_of(int axis) const {
+    const std::vector<int64_t>& offset = inputs_[0].offset[axis];
+    return offset.size() < 2 ? 0 : offset[1] - offset[0];
+  }
+
+  void write_block(const KernelArgs& args, const int* index) const {
+    const Input& input = inputs_[0];
+    T* to = static_cast<T*>(args.output) + to_.base();
+    const T* from = static_cast<const T*>(args.inputs[0]) + input.base;
+    for (int a = 0; a < rank_ - 2; ++a) {
+      to += to_.at(a, index[a]);
+      from += input.offset[a][static_cast<size_t>(index[a])];
+    }
+    const int axes[] = {rank_ - 2, rank_ - 1};
+    for (int a : axes) from += input.offset[a][0];
+    // The longer axis inside, unless that would leave runs of memory.
+    const bool swap = dims_[axes[1]] < dims_[axes[0]] && dims_[axes[1]] < kShortRow;
+    const int inner = axes[swap ? 0 : 1], other = axes[swap ? 1 : 0];
+    const int64_t to_step = to_.at(inner, 1), from_step = step_of(inner), to_next = to_.at(other, 1), from_next = step_of(other);
+    const int n = dims_[inner];
+    for (int i = 0; i < dims_[other]; ++i) {
+      T* __restrict t = to + i * to_next;
+      const T* __restrict f = from + i * from_next;
+      for (int x = 0; x < n; ++x) t[x * to_step] = f[x * from_step];
+    }
+  }
 
   void write_row(const KernelArgs& args, const int* index) const {
     const int last = rank_ - 1;
@@ -319,6 +386,7 @@ class TableGather {
   std::vector<int> source_;
   T fill_;
   std::vector<Input> inputs_;
+  bool blocks_ = false;  // written two axes at a time
 };
 
 template <class Gather>
