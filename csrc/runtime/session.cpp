@@ -190,6 +190,7 @@ Session::Session(Model& model, Isa isa, int threads, const std::vector<int>& cor
 void Session::prepare(Model& model, const std::vector<TensorDesc>& descs) {
   KernelOptions options;
   options.isa = isa_;
+  options.threads = threads();
   steps_.resize(model.steps.size());
   std::vector<std::exception_ptr> errors(steps_.size());
   std::atomic<int> first_failure{static_cast<int>(steps_.size())};

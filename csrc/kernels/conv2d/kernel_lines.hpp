@@ -3,25 +3,19 @@
 #include "kernels/line.hpp"
 
 #define EDGELANE_IS_EDGELANE_DEFINE_STRIP ~, EDGELANE_DEFINE_STRIP
-#define EDGELANE_DEFINE_STRIP(name, isa, block_oc, vectors, use) \
-  extern const StripKernel name;                                 \
-  const StripKernel name = {#name,                               \
-                            Isa::isa,                            \
-                            EDGELANE_PATH::kForm,                \
-                            block_oc,                            \
-                            EDGELANE_PATH::Float::width,         \
-                            vectors,                             \
-                            kFor_##use,                          \
-                            EDGELANE_PATH::kInputBias,           \
+#define EDGELANE_DEFINE_STRIP(name, isa, block_oc, vectors) \
+  extern const StripKernel name;                            \
+  const StripKernel name = {#name,                          \
+                            Isa::isa,                       \
+                            EDGELANE_PATH::kForm,           \
+                            block_oc,                       \
+                            EDGELANE_PATH::Float::width,    \
+                            vectors,                        \
+                            EDGELANE_PATH::kInputBias,      \
                             &run_strip<EDGELANE_PATH, block_oc, vectors>};
 
 namespace edgelane {
-namespace {
-constexpr bool kFor_sparse [[maybe_unused]] = false;
-constexpr bool kFor_dense [[maybe_unused]] = true;
-}  // namespace
-#define EDGELANE_KERNEL(family, name, isa, block_oc, vectors, use) \
-  EDGELANE_LINE(family##_##isa)(name, isa, block_oc, vectors, use)
+#define EDGELANE_KERNEL(family, name, isa, block_oc, vectors) EDGELANE_LINE(family##_##isa)(name, isa, block_oc, vectors)
 #include "kernels/conv2d/kernels.inc"
 #undef EDGELANE_KERNEL
 }  // namespace edgelane

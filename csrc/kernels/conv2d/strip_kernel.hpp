@@ -68,7 +68,6 @@ struct StripKernel {
   int block_oc;     // output channels of a block
   int lanes;        // positions in a vector
   int max_vectors;  // of a tile
-  bool dense;       // meant for weights without zeros
   int input_bias;   // int8: as fold_scales
   StripFunction run;
 };
