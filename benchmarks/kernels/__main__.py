@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.kernels.make_layers import NETWORKS
-from benchmarks.kernels.program import PROGRAM, Filter, break_even_table, run
+from benchmarks.kernels.program import PROGRAM, Filter, break_even_table, percent, run
 from edgelane.bench.machine import environment
 from edgelane.errors import EdgelaneError
 from edgelane.files import make_folder, write_json
@@ -104,15 +104,9 @@ def _print_break_even(console: Console, title: str, found: dict[str, Any]) -> No
     patterns = list(found["network"])
     table = Table("layer", "uses", *patterns, title=title)
     for layer in found["layers"]:
-        table.add_row(
-            layer["layer"], str(layer["count"]), *(_percent(layer["sparsity"].get(name)) for name in patterns)
-        )
-    table.add_row("all layers, by their number", "", *(_percent(found["network"][name]) for name in patterns))
+        table.add_row(layer["layer"], str(layer["count"]), *(percent(layer["sparsity"].get(name)) for name in patterns))
+    table.add_row("all layers, by their number", "", *(percent(found["network"][name]) for name in patterns))
     console.print(table)
-
-
-def _percent(sparsity: float | None) -> str:
-    return "never" if sparsity is None else f"{sparsity:.0%}"
 
 
 if __name__ == "__main__":

@@ -101,3 +101,13 @@ def break_even_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for pattern, total in sums.items()
     }
     return {"layers": list(layers.values()), "network": network}
+
+
+LEAST_SPARSITY = 0.2  # that main.cpp measures for the break-even: below it nothing is known
+
+
+def percent(sparsity: float | None) -> str:
+    """A break-even sparsity as tables show it."""
+    if sparsity is None:
+        return "never"
+    return ("≤ " if sparsity <= LEAST_SPARSITY else "") + f"{sparsity:.0%}"

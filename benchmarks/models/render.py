@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kernels.program import percent
 from benchmarks.models.evaluate import WITH_AMX, compare, headlines, of_ceiling
 from benchmarks.models.measure import OWN
 from edgelane.files import read_json, write_bytes
@@ -206,15 +207,9 @@ def _break_even(results: Results) -> str:
         return ""
     patterns = list(found["network"])
     rows = [
-        [layer["layer"], str(layer["count"]), *(_sparsity(layer["sparsity"][pattern]) for pattern in patterns)]
+        [layer["layer"], str(layer["count"]), *(percent(layer["sparsity"][pattern]) for pattern in patterns)]
         for layer in found["layers"]
     ]
-    rows.append(
-        ["**all layers, by their number**", "", *(_sparsity(found["network"][pattern]) for pattern in patterns)]
-    )
+    rows.append(["**all layers, by their number**", "", *(percent(found["network"][pattern]) for pattern in patterns)])
     rows_table = table(["layer", "uses", *patterns], rows)
     return f"### Break-even sparsity, {found['title']}\n\n{BREAK_EVEN_NOTE}{rows_table}"
-
-
-def _sparsity(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0%}"

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="the benchmarks make networks")
 
 from benchmarks.kernels.make_layers import LAYERS, lines
-from benchmarks.kernels.program import break_even_sparsity, break_even_table
+from benchmarks.kernels.program import break_even_sparsity, break_even_table, percent
 from benchmarks.models.statistics import (
     geometric_mean,
     jitter,
@@ -59,6 +59,10 @@ def points(*pairs: tuple[float, float]) -> list[dict[str, float]]:
 def test_break_even_is_where_sparse_stays_faster(found, expected):
     sparsity = break_even_sparsity(10.0, found)
     assert sparsity == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_break_even_below_what_was_measured_is_shown_as_such():
+    assert [percent(value) for value in (None, 0.2, 0.304)] == ["never", "≤ 20%", "30%"]
 
 
 def test_a_networks_break_even_counts_each_layer_as_often_as_it_is_used():
