@@ -25,13 +25,19 @@ EDGELANE_INLINE V residual_lanes(typename V::Int stored, const Requantize& r) {
   return fused(stored.to_float(), V::broadcast(r.residual_scale), V::broadcast(r.residual_shift));
 }
 
+// Steps of the intermediate quantisation.
+template <class V>
+EDGELANE_INLINE V intermediate_lanes(V y, const Requantize& r) {
+  return round_even(min(max(y, V::broadcast(r.intermediate_lo)), V::broadcast(r.intermediate_hi)));
+}
+
 // Real values or steps of the output, ready to be stored or rounded. `acc` has the folded bias in it, `stored` holds a residual
 // byte in each lane. General says at compile time what r.general says.
 template <bool General, class V>
 EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V::Int stored, const Requantize& r) {
   V u = acc.to_float(), s = multiplier;
   if (r.has_intermediate) {
-    u = round_even(min(max(u * s, V::broadcast(r.intermediate_lo)), V::broadcast(r.intermediate_hi)));
+    u = intermediate_lanes(u * s, r);
     s = V::broadcast(r.intermediate_scale);
   }
   V y = r.has_residual ? fused(u, s, residual_lanes<V>(stored, r)) : u * s;

@@ -169,8 +169,8 @@ class StripConv final : public PreparedKernel {
   }
 
   bool direct() const noexcept {
-    return is_clamp(problem_.activation.kind) && !requantize_.float_output && !requantize_.has_intermediate &&
-           geometry_.output.single && geometry_.residual.single;
+    return is_clamp(problem_.activation.kind) && !requantize_.float_output &&
+           (!requantize_.has_intermediate || requantize_.has_residual) && geometry_.output.single && geometry_.residual.single;
   }
 
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4. With as many for each thread, a thread works on
@@ -239,7 +239,7 @@ class StripConv final : public PreparedKernel {
     a.vectors = geometry_.vectors;
     a.direct = direct();
     const size_t written = problem_.output.bytes(kernel_->form != WeightForm::f32);
-    a.prefetch = a.direct && (a.residual == nullptr ? written : 2 * written) > kPrefetchBytes;
+    a.prefetch = a.direct && written > kPrefetchBytes;
     a.pixel_masks = pixel_masks_.data();
     a.output_layout = problem_.output;
     a.residual_plane = problem_.residual.plane;

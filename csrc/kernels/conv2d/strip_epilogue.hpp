@@ -38,6 +38,9 @@ EDGELANE_INLINE void store_pixels(const StripArgs& a, T* plane, int v, V y, V bo
   for (; s != end; ++s) y.store_mask(plane + s->offset, s->mask);
 }
 
+// added_to_steps: int8, to sums that are quantised before the residual is added (Requantize::has_intermediate).
+enum class Residual { none, added, added_to_steps };
+
 // The sums of a group of blocks: lanes of Acc, by output channel.
 template <int Channels, int Vectors, int Lanes>
 struct GroupSums {
@@ -80,7 +83,7 @@ struct StripEpilogue {
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) {
         __builtin_prefetch(y + row * a.output_layout.plane + v * kLanes, 1, 2);
-        if (a.residual != nullptr) __builtin_prefetch(r + row * a.residual_plane + v * kLanes, 0, 2);
+        if (a.residual != nullptr && a.residual != a.output) __builtin_prefetch(r + row * a.residual_plane + v * kLanes, 0, 2);
       }
   }
 
@@ -88,10 +91,12 @@ struct StripEpilogue {
   template <class Sums>
   EDGELANE_INLINE void finish(const Sums& sums, int blocks, int oc) const {
     const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
-    if (a.direct && a.residual != nullptr)
-      finish_direct<true>(sums.row, channels, oc);
+    if (a.direct && a.residual == nullptr)
+      finish_direct<Residual::none>(sums.row, channels, oc);
+    else if (a.direct && !(Path::kInt8 && a.requantize.has_intermediate))
+      finish_direct<Residual::added>(sums.row, channels, oc);
     else if (a.direct)
-      finish_direct<false>(sums.row, channels, oc);
+      finish_direct<Residual::added_to_steps>(sums.row, channels, oc);
     else if (a.clamp)
       finish_general<false>(sums.row, channels, oc);
     else
@@ -99,17 +104,17 @@ struct StripEpilogue {
   }
 
  private:
-  template <bool Residual, class Rows>
+  template <Residual R, class Rows>
   EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o) {
-        const DirectF32<Residual> row(*this, oc + o);
+        const DirectF32<R> row(*this, oc + o);
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
       }
     } else {
       for (int o = 0; o < channels; o += kChannelGroup) {
-        const DirectQuad<Residual> row(*this, oc + o);
+        const DirectQuad<R> row(*this, oc + o);
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: they end in padding, which is set
           row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
@@ -136,7 +141,7 @@ struct StripEpilogue {
 
   // Direct results: the activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch, so
   // that vectors lie side by side and only gaps between rows need a mask.
-  template <bool Residual>
+  template <Residual R>
   struct DirectF32 {
     const StripEpilogue& e;
     const float* residual = nullptr;
@@ -147,18 +152,18 @@ struct StripEpilogue {
       const int64_t position = static_cast<int64_t>(e.first_vector) * kLanes;
       y = static_cast<float*>(a.output) + (static_cast<int64_t>(e.image) * a.output_planes + oc) * a.output_layout.plane +
           a.output_layout.origin + position;
-      if constexpr (Residual)
+      if constexpr (R != Residual::none)
         residual = static_cast<const float*>(a.residual) +
                    (static_cast<int64_t>(e.image) * a.residual_planes + oc) * a.residual_plane + a.residual_origin + position;
       masks = a.pixel_masks + e.first_vector;
     }
     EDGELANE_INLINE void store(V sum, int v) const {
-      if constexpr (Residual) sum = sum + V::loadu(residual + v * kLanes);
+      if constexpr (R != Residual::none) sum = sum + V::loadu(residual + v * kLanes);
       select(Mask::of(masks[v]), clamp_lanes(sum, e.a.lo, e.a.hi), V::zero()).storeu(y + v * kLanes);
     }
   };
 
-  template <bool Residual>
+  template <Residual R>
   struct DirectQuad {
     const StripEpilogue& e;
     const uint32_t* residual = nullptr;
@@ -172,7 +177,7 @@ struct StripEpilogue {
       y = static_cast<uint32_t*>(a.output) +
           (static_cast<int64_t>(e.image) * a.output_planes + oc / kChannelGroup) * a.output_layout.plane +
           a.output_layout.origin + position;
-      if constexpr (Residual)
+      if constexpr (R != Residual::none)
         residual = static_cast<const uint32_t*>(a.residual) +
                    (static_cast<int64_t>(e.image) * a.residual_planes + oc / kChannelGroup) * a.residual_plane +
                    a.residual_origin + position;
@@ -182,7 +187,7 @@ struct StripEpilogue {
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
-      if constexpr (Residual) stored = I::loadu(residual + v * kLanes);
+      if constexpr (R != Residual::none) stored = I::loadu(residual + v * kLanes);
       const I byte = I::broadcast(255);
       const I y0 = lane(acc0, multiplier[0], stored & byte), y1 = lane(acc1, multiplier[1], stored.template shr<8>() & byte),
               y2 = lane(acc2, multiplier[2], stored.template shr<16>() & byte),
@@ -194,10 +199,12 @@ struct StripEpilogue {
     EDGELANE_INLINE I lane(Acc acc, V m, I stored) const {
       const Requantize& r = e.a.requantize;
       V v;
-      if constexpr (Residual)
+      if constexpr (R == Residual::none)
+        v = acc.to_float() * m;
+      else if constexpr (R == Residual::added)
         v = fused(acc.to_float(), m, residual_lanes<V>(stored, r));
       else
-        v = acc.to_float() * m;
+        v = fused(intermediate_lanes(acc.to_float() * m, r), V::broadcast(r.intermediate_scale), residual_lanes<V>(stored, r));
       return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
     }
     // Of each bit, that of a where `bits` is set, else that of b.
