@@ -177,7 +177,8 @@ class StripConv final : public PreparedKernel {
   // the same part of the map in one step after the other, and finds its input in its own cache.
   void plan_tiles(int threads) {
     int count = (geometry_.vectors + tile_vectors_ - 1) / tile_vectors_;
-    if (geometry_.vectors >= 2 * threads) count = (count + threads - 1) / threads * threads;
+    const int even = (count + threads - 1) / threads * threads;
+    if (even <= geometry_.vectors) count = even;
     for (int t = 0; t <= count; ++t) tiles_.push_back(static_cast<int32_t>(static_cast<int64_t>(geometry_.vectors) * t / count));
   }
 

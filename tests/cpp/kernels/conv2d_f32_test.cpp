@@ -53,13 +53,14 @@ KernelOptions forced(const KernelLine& line) {
   return options;
 }
 
-void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, bool with_bias = true) {
+void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const KernelOptions& options,
+             bool with_bias = true) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name);
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   const Tensors t(c, p);
   const Span<const float> bias = with_bias ? Span<const float>(t.bias) : Span<const float>();
-  const auto kernel = prepare_conv2d_f32(p, t.weights, bias, forced(line));
+  const auto kernel = prepare_conv2d_f32(p, t.weights, bias, options);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
@@ -91,7 +92,7 @@ class Conv2dF32 : public testing::TestWithParam<KernelLine> {
 };
 
 TEST_P(Conv2dF32, EqualsTheReferenceOnHostileShapes) {
-  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::relu, 0, 0});
+  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::relu, 0, 0}, forced(GetParam()));
 }
 
 TEST_P(Conv2dF32, AppliesEveryKindOfEpilogue) {
@@ -101,8 +102,23 @@ TEST_P(Conv2dF32, AppliesEveryKindOfEpilogue) {
   for (const Conv2dCase& c : conv2d_cases()) {
     const std::string name = c.name;
     if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
-    for (const Activation& a : activations) compare(GetParam(), c, a);
-    compare(GetParam(), c, activations[0], false);
+    for (const Activation& a : activations) compare(GetParam(), c, a, forced(GetParam()));
+    compare(GetParam(), c, activations[0], forced(GetParam()), false);
+  }
+}
+
+TEST_P(Conv2dF32, EqualsTheReferenceHoweverItIsCut) {
+  for (const Conv2dCase& c : conv2d_cases()) {
+    const std::string name = c.name;
+    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
+    KernelOptions options = forced(GetParam());
+    options.threads = 3;
+    for (const int vectors : {1, 3})
+      for (const int planes : {1, 4}) {
+        options.tile_vectors = vectors;
+        options.chunk_planes = planes;
+        compare(GetParam(), c, {ActivationKind::relu, 0, 0}, options);
+      }
   }
 }
 

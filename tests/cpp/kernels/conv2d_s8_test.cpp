@@ -85,12 +85,12 @@ KernelOptions forced(const KernelLine& line) {
 
 // allowed_steps: 0, or 1 where the activation goes through an approximation of its own.
 void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q,
-             int allowed_steps = 0) {
+             const KernelOptions& options, int allowed_steps = 0) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name + ", activation " + activation_name(activation.kind));
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   const Tensors t(c, p, q);
-  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, t.bias, forced(line));
+  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, t.bias, options);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
@@ -115,11 +115,13 @@ class Conv2dS8 : public testing::TestWithParam<KernelLine> {
 };
 
 TEST_P(Conv2dS8, EqualsTheReferenceOnHostileShapes) {
-  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, true, false});
+  for (const Conv2dCase& c : conv2d_cases())
+    compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, true, false}, forced(GetParam()));
 }
 
 TEST_P(Conv2dS8, EqualsTheReferenceSymmetrically) {
-  for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::none, 0, 0}, {0, 0, 0, false, false});
+  for (const Conv2dCase& c : conv2d_cases())
+    compare(GetParam(), c, {ActivationKind::none, 0, 0}, {0, 0, 0, false, false}, forced(GetParam()));
 }
 
 TEST_P(Conv2dS8, AppliesEveryKindOfEpilogue) {
@@ -127,16 +129,31 @@ TEST_P(Conv2dS8, AppliesEveryKindOfEpilogue) {
     const std::string name = c.name;
     if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
     for (int extreme : {-128, 127}) {
-      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {extreme, extreme, extreme, false, false});
-      compare(GetParam(), c, {ActivationKind::clip, -0.4f, 0.9f}, {extreme, 0, -extreme - 1, true, false});
+      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {extreme, extreme, extreme, false, false}, forced(GetParam()));
+      compare(GetParam(), c, {ActivationKind::clip, -0.4f, 0.9f}, {extreme, 0, -extreme - 1, true, false}, forced(GetParam()));
     }
     for (bool intermediate : {false, true}) {
-      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {3, 0, -4, intermediate, true});
-      compare(GetParam(), c, {ActivationKind::clip, 0.5f, 6.0f}, {3, -128, -4, intermediate, false});
-      compare(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, 1);
-      compare(GetParam(), c, {ActivationKind::hard_swish, 0, 0}, {0, 1, 2, intermediate, false}, 1);
-      compare(GetParam(), c, {ActivationKind::sigmoid, 0, 0}, {0, 1, 2, intermediate, false}, 1);
+      compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {3, 0, -4, intermediate, true}, forced(GetParam()));
+      compare(GetParam(), c, {ActivationKind::clip, 0.5f, 6.0f}, {3, -128, -4, intermediate, false}, forced(GetParam()));
+      compare(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
+      compare(GetParam(), c, {ActivationKind::hard_swish, 0, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
+      compare(GetParam(), c, {ActivationKind::sigmoid, 0, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
     }
+  }
+}
+
+TEST_P(Conv2dS8, EqualsTheReferenceHoweverItIsCut) {
+  for (const Conv2dCase& c : conv2d_cases()) {
+    const std::string name = c.name;
+    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
+    KernelOptions options = forced(GetParam());
+    options.threads = 3;
+    for (const int vectors : {1, 3})
+      for (const int planes : {1, 4}) {
+        options.tile_vectors = vectors;
+        options.chunk_planes = planes;
+        compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, false, false}, options);
+      }
   }
 }
 
