@@ -37,7 +37,7 @@ inline ClampBounds clamp_bounds(const Activation& a) {
 // The unit of v below is the output's scale where the activation is a clamp and the output int8, else 1.
 //   u = float(acc + bias[oc]), s = multiplier[oc]
 //   has_intermediate:  u = round(clamp(u * s, intermediate_lo, intermediate_hi)), s = intermediate_scale
-//   v = u * s;  has_residual: v = fma(u, s, fma(float(stored residual), residual_scale, residual_shift))
+//   v = u * s;  has_residual: v = v + fma(float(stored residual), residual_scale, residual_shift)
 //   general:           v = activate(v); float output: v as it is;  int8 output: v = v * inverse_output, NaN becoming 0
 //   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
 // A NaN, which scales that overflow can make of an accumulator of 0, is clamped to the lower bound.
@@ -126,7 +126,7 @@ inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, co
     s = r.intermediate_scale;
   }
   float v = u * s;
-  if (r.has_residual) v = std::fma(u, s, std::fma(static_cast<float>(residual), r.residual_scale, r.residual_shift));
+  if (r.has_residual) v = v + std::fma(static_cast<float>(residual), r.residual_scale, r.residual_shift);
   if (r.general) {
     v = activate(v, r.activation);
     if (r.float_output) return v;

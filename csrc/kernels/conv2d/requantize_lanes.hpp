@@ -40,7 +40,8 @@ EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V
     u = intermediate_lanes(u * s, r);
     s = V::broadcast(r.intermediate_scale);
   }
-  V y = r.has_residual ? fused(u, s, residual_lanes<V>(stored, r)) : u * s;
+  V y = u * s;
+  if (r.has_residual) y = y + residual_lanes<V>(stored, r);
   if constexpr (General) {
     y = activate_out_of_line(y, r.activation);
     if (r.float_output) return y;

@@ -202,9 +202,9 @@ struct StripEpilogue {
       if constexpr (R == Residual::none)
         v = acc.to_float() * m;
       else if constexpr (R == Residual::added)
-        v = fused(acc.to_float(), m, residual_lanes<V>(stored, r));
+        v = acc.to_float() * m + residual_lanes<V>(stored, r);
       else
-        v = fused(intermediate_lanes(acc.to_float() * m, r), V::broadcast(r.intermediate_scale), residual_lanes<V>(stored, r));
+        v = intermediate_lanes(acc.to_float() * m, r) * V::broadcast(r.intermediate_scale) + residual_lanes<V>(stored, r);
       return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
     }
     // Of each bit, that of a where `bits` is set, else that of b.
