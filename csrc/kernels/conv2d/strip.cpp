@@ -174,11 +174,12 @@ class StripConv final : public PreparedKernel {
   }
 
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4. With as many for each thread, a thread works on
-  // the same part of the map in one step after the other, and finds its input in its own cache.
+  // the same part of the map in one step after the other, and finds its input in its own cache. But not with tiles so narrow that
+  // their sums are split: they would be slow, and float results would depend on the number of threads.
   void plan_tiles(int threads) {
     int count = (geometry_.vectors + tile_vectors_ - 1) / tile_vectors_;
     const int even = (count + threads - 1) / threads * threads;
-    if (even <= geometry_.vectors) count = even;
+    if (kernel_->block_oc * (geometry_.vectors / even) >= kSumsInFlight) count = even;
     for (int t = 0; t <= count; ++t) tiles_.push_back(static_cast<int32_t>(static_cast<int64_t>(geometry_.vectors) * t / count));
   }
 

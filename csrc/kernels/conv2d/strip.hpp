@@ -45,7 +45,7 @@ struct StripTile {
   static constexpr int kBlockBytes = BlockOc * weight_bytes(Path::kForm);
   // Few sums in flight wait for each other: several blocks then have sums of their own, added at the end.
   static constexpr int kSums = BlockOc * Vectors;
-  static constexpr int kSplit = kSums >= 8 ? 1 : kSums >= 4 ? 2 : 4;
+  static constexpr int kSplit = kSums >= kSumsInFlight ? 1 : kSums >= kSumsInFlight / 2 ? 2 : 4;
   static constexpr int kGroup = group_blocks(BlockOc);
   using Sums = GroupSums<kGroup * BlockOc, Vectors, kLanes>;
 

@@ -17,6 +17,9 @@ constexpr int weight_bytes(WeightForm form) { return form == WeightForm::s16_qua
 // Blocks of output channels that share a chunk of the input while it is in the first-level cache.
 constexpr int group_blocks(int block_oc) { return block_oc == 1 ? 32 : 8; }
 
+// Sums of a tile with fewer than this wait for each other; the kernels then split each into several (StripTile::kSplit).
+constexpr int kSumsInFlight = 8;
+
 struct StripArgs {
   const uint8_t* source;  // plane 0 of image 0 at position 0
   int64_t source_batch;   // elements from an image to the next
