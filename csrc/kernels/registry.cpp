@@ -20,6 +20,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/reduce/kernels.inc"
 #include "kernels/resize/kernels.inc"
 #include "kernels/softmax/kernels.inc"
+#include "kernels/winograd/kernels.inc"
 #undef EDGELANE_KERNEL
 };
 

@@ -155,8 +155,8 @@ StripGeometry plan_strip(const Conv2dProblem& p, bool int8, int lanes) {
   return g;
 }
 
-void split_phases(const Conv2dProblem& p, const StripGeometry& g, const uint32_t* input, uint32_t* workspace,
-                  int64_t index) noexcept {
+void split_phases(const Conv2dProblem& p, const StripGeometry& g, const uint32_t* input, uint32_t* workspace, int64_t index,
+                  void (*every_second)(const uint32_t* from, uint32_t* to, int count)) noexcept {
   const uint32_t* source = input + index * p.input.plane;
   uint32_t* target = workspace + index * g.plane + g.origin;
   for (const Phase& f : g.phases) {
@@ -167,7 +167,7 @@ void split_phases(const Conv2dProblem& p, const StripGeometry& g, const uint32_t
       if (p.stride_w == 1) {
         std::memcpy(to, from, static_cast<size_t>(columns) * sizeof(uint32_t));
       } else if (p.stride_w == 2) {
-        for (int i = 0; i < columns; ++i) to[i] = from[2 * i];
+        every_second(from, to, columns);
       } else {
         for (int i = 0; i < columns; ++i) to[i] = from[static_cast<int64_t>(i) * p.stride_w];
       }

@@ -13,6 +13,7 @@
 #include "kernels/conv2d/pack.hpp"
 #include "kernels/conv2d/strip_kernel.hpp"
 #include "kernels/kernel_list.hpp"
+#include "kernels/winograd/winograd.hpp"
 
 namespace edgelane {
 
@@ -34,7 +35,10 @@ constexpr size_t kPrefetchBytes = 1024 * 1024;    // below, prefetching the outp
 constexpr size_t kSecondLevelBytes = 512 * 1024;  // of a cache of 1 MB or more, what the weights of a task may take
 
 // With fewer blocks in a chunk than this, fewer chunks were faster (ResNet-50's layers at 90 % sparsity, AVX-512).
-int min_chunk_blocks(const StripKernel& k) { return k.form != WeightForm::f32 && k.block_oc > 1 ? 10 : k.block_oc > 1 ? 40 : 24; }
+int min_chunk_blocks(const StripKernel& k) {
+  if (k.block_oc == 1) return 24;
+  return k.form == WeightForm::f32 ? 40 : 10;
+}
 
 // Time of a kernel relative to others of its instruction set. A multiply-add of single output channels waits for its load, and
 // takes about twice as long as one of four channels that share it (3x3 and 1x1 layers of ResNet-50, 0 to 90 % sparse, AVX-512 and
@@ -53,47 +57,48 @@ const char* format_name(const StripKernel& k, bool full) {
 struct StripChoice {
   const StripKernel* kernel;
   int64_t blocks;
+  double cost;  // multiply-adds of whole vectors by the fastest kernel, for a vector of positions
 };
 
 StripChoice choose(const std::string& family, const WeightRows& rows, const KernelOptions& options) {
-  StripChoice best{nullptr, 0};
-  double best_cost = 0;
+  StripChoice best{nullptr, 0, 0};
   for (const KernelEntry* entry : kernel_candidates(family.c_str(), family, options)) {
     const StripKernel& k = kernel_of(kKernels, *entry);
     const int64_t blocks = count_blocks(rows, k.block_oc);
     const double c = cost(k, blocks);
-    if (best.kernel == nullptr || c < best_cost) {
-      best = {&k, blocks};
-      best_cost = c;
-    }
+    if (best.kernel == nullptr || c < best.cost) best = {&k, blocks, c};
   }
   return best;
+}
+
+// The weights' shape, for a problem and weights that fit each other.
+ConvWeights checked_shape(const char* family, const Conv2dProblem& p, size_t weights) {
+  check_conv2d(p);
+  const ConvWeights shape{p.output.channels, p.input.channels, p.groups, p.kernel_h * p.kernel_w};
+  check(weights == static_cast<size_t>(shape.oc) * shape.group_ic() * shape.taps, family,
+        std::to_string(weights) + " weights do not fit " + std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
+            std::to_string(p.groups) + " x " + std::to_string(shape.taps));
+  return shape;
 }
 
 class StripConv final : public PreparedKernel {
  public:
   template <class T>
-  StripConv(const std::string& family, const Conv2dProblem& p, Span<const T> weights, const KernelOptions& options)
-      : problem_(p) {
-    check_conv2d(p);
-    const ConvWeights shape{p.output.channels, p.input.channels, p.groups, p.kernel_h * p.kernel_w};
-    if (weights.size() != static_cast<size_t>(shape.oc) * shape.group_ic() * shape.taps)
-      throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
-                                                    std::to_string(shape.oc) + " x " + std::to_string(shape.ic) + " / " +
-                                                    std::to_string(p.groups) + " x " + std::to_string(shape.taps));
+  StripConv(const Conv2dProblem& p, Span<const T> weights, const WeightRows& rows, const StripChoice& choice,
+            const KernelOptions& options)
+      : problem_(p), kernel_(choice.kernel) {
+    const ConvWeights& shape = rows.shape();
     constexpr bool kInt8 = sizeof(T) == 1;
-    const WeightRows rows(weights, shape);
-    const StripChoice choice = choose(family, rows, options);
-    kernel_ = choice.kernel;
     geometry_ = plan_strip(p, kInt8, kernel_->lanes);
     oc_blocks_ = (shape.oc + kernel_->block_oc - 1) / kernel_->block_oc;
-    tile_vectors_ = options.tile_vectors > 0 ? std::min(options.tile_vectors, kernel_->max_vectors) : kernel_->max_vectors;
-    chunk_planes_ = options.chunk_planes > 0 ? std::min(options.chunk_planes, geometry_.planes) : chunk_planes(choice.blocks);
-    plan_tiles(options.threads);
-    for (int v = 0; geometry_.output.single && v < geometry_.vectors; ++v)
-      pixel_masks_.push_back(static_cast<uint16_t>(geometry_.output.segments[static_cast<size_t>(v)].mask));
-    blocks_ = pack_blocks(rows, geometry_, kernel_->block_oc, kernel_->form, chunk_planes_, false);
-    chunks_ = std::max(1, (geometry_.planes + chunk_planes_ - 1) / chunk_planes_);
+    group_blocks_ = group_blocks(kernel_->block_oc);
+    const int tile_vectors =
+        options.tile_vectors > 0 ? std::min(options.tile_vectors, kernel_->max_vectors) : kernel_->max_vectors;
+    const int chunk =
+        options.chunk_planes > 0 ? std::min(options.chunk_planes, geometry_.planes) : chunk_planes(choice.blocks, tile_vectors);
+    plan_tiles(tile_vectors, options.threads);
+    blocks_ = pack_blocks(rows, geometry_, kernel_->block_oc, kernel_->form, chunk, false);
+    chunks_ = std::max(1, (geometry_.planes + chunk - 1) / chunk);
 
     const int64_t pixels = static_cast<int64_t>(p.output.batch) * p.output.height * p.output.width;
     const int64_t block_weights = kernel_->block_oc * (kInt8 ? kChannelGroup : 1);
@@ -103,8 +108,7 @@ class StripConv final : public PreparedKernel {
     info_.macs = blocks_.blocks * block_weights * pixels;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * pixels;
     info_.format = format_name(*kernel_, info_.macs >= info_.dense_macs);
-    packed_bytes_ =
-        blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t) + pixel_masks_.size() * sizeof(uint16_t);
+    packed_bytes_ = blocks_.bytes() + geometry_.table_bytes() + tiles_.size() * sizeof(int32_t);
     workspace_bytes_ = static_cast<size_t>(geometry_.workspace_elements(p.input.batch)) * sizeof(float);
     input_planes_ = p.input.groups(kInt8);
     residual_planes_ = p.residual.channels == 0 ? 0 : p.residual.groups(kInt8);
@@ -137,7 +141,8 @@ class StripConv final : public PreparedKernel {
     if (geometry_.copies()) {
       uint32_t* workspace = static_cast<uint32_t*>(args.workspace);
       const int planes = problem_.input.batch * input_planes_;
-      args.pool->parallel_for(planes, [&](int plane, int) { split_phases(problem_, geometry_, source, workspace, plane); });
+      args.pool->parallel_for(
+          planes, [&](int plane, int) { split_phases(problem_, geometry_, source, workspace, plane, kernel_->every_second); });
       source = workspace;
     }
     const StripArgs strip = arguments(source + geometry_.origin, args);
@@ -145,8 +150,8 @@ class StripConv final : public PreparedKernel {
     // A task is one tile of one image for some groups of output channels: few enough for all threads, and such that their weights
     // stay in the second-level cache from one tile to the next. The pool deals tasks out in ranges, one to a thread: of all
     // tiles where there are enough, so that channels are the outer loop only within a thread's tiles.
-    const int tiles = (static_cast<int>(tiles_.size()) - 1) * problem_.output.batch;
-    const int groups = (oc_blocks_ + group_blocks(kernel_->block_oc) - 1) / group_blocks(kernel_->block_oc);
+    const int image_tiles = static_cast<int>(tiles_.size()) - 1, tiles = image_tiles * problem_.output.batch;
+    const int groups = (oc_blocks_ + group_blocks_ - 1) / group_blocks_;
     const int threads = args.pool->threads();
     const int parts = tiles % threads == 0 ? threads : 1, part_tiles = tiles / parts;
     const int by_threads = parts == threads ? 1 : (4 * threads + tiles - 1) / tiles;
@@ -154,9 +159,8 @@ class StripConv final : public PreparedKernel {
     const int splits = std::min(groups, std::max(by_threads, by_cache));
     args.pool->parallel_for(tiles * splits, [&](int task, int) {
       const int split = task / part_tiles % splits, at = task / (part_tiles * splits) * part_tiles + task % part_tiles;
-      const int image = at / (static_cast<int>(tiles_.size()) - 1), tile = at % (static_cast<int>(tiles_.size()) - 1);
       const int first = split_at(split, splits, groups), last = split_at(split + 1, splits, groups);
-      if (first < last) kernel_->run(strip, image, tile, first, last);
+      if (first < last) kernel_->run(strip, at / image_tiles, at % image_tiles, first, last);
     });
   }
 
@@ -176,8 +180,8 @@ class StripConv final : public PreparedKernel {
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4. With as many for each thread, a thread works on
   // the same part of the map in one step after the other, and finds its input in its own cache. But not with tiles so narrow that
   // their sums are split: they would be slow, and float results would depend on the number of threads.
-  void plan_tiles(int threads) {
-    int count = (geometry_.vectors + tile_vectors_ - 1) / tile_vectors_;
+  void plan_tiles(int tile_vectors, int threads) {
+    int count = (geometry_.vectors + tile_vectors - 1) / tile_vectors;
     const int even = (count + threads - 1) / threads * threads;
     if (kernel_->block_oc * (geometry_.vectors / even) >= kSumsInFlight) count = even;
     for (int t = 0; t <= count; ++t) tiles_.push_back(static_cast<int32_t>(static_cast<int64_t>(geometry_.vectors) * t / count));
@@ -185,9 +189,9 @@ class StripConv final : public PreparedKernel {
 
   // Source planes whose part of a tile fits into the first-level cache, but so many that a block of output channels has enough
   // blocks in each chunk: it pays for a new chunk with a reload of its sums and a loop end that is predicted wrongly.
-  int chunk_planes(int64_t blocks) const {
+  int chunk_planes(int64_t blocks, int tile_vectors) const {
     if (problem_.groups > 1) return geometry_.planes;
-    const int tile = std::min(geometry_.vectors, tile_vectors_) * kernel_->lanes;
+    const int tile = std::min(geometry_.vectors, tile_vectors) * kernel_->lanes;
     const int row = tile + (problem_.kernel_w - 1) * problem_.dilation_w;
     const int64_t all_rows = tile + static_cast<int64_t>(problem_.kernel_h - 1) * problem_.dilation_h * geometry_.pitch;
     const int64_t elements = std::min<int64_t>(static_cast<int64_t>(row) * problem_.kernel_h, all_rows);
@@ -203,7 +207,7 @@ class StripConv final : public PreparedKernel {
     if (split == splits) return groups;
     constexpr int64_t kChannelBlockCost = 16;
     const auto work_before = [&](int group) {
-      const int block = std::min(group * group_blocks(kernel_->block_oc), oc_blocks_);
+      const int block = std::min(group * group_blocks_, oc_blocks_);
       return blocks_.starts[static_cast<size_t>(block) * chunks_] + block * kChannelBlockCost;
     };
     const int64_t target = work_before(groups) * split / splits;
@@ -242,7 +246,6 @@ class StripConv final : public PreparedKernel {
     a.direct = direct();
     const size_t written = problem_.output.bytes(kernel_->form != WeightForm::f32);
     a.prefetch = a.direct && written > kPrefetchBytes;
-    a.pixel_masks = pixel_masks_.data();
     a.output_layout = problem_.output;
     a.residual_plane = problem_.residual.plane;
     a.residual_origin = problem_.residual.origin;
@@ -261,13 +264,11 @@ class StripConv final : public PreparedKernel {
   }
 
   Conv2dProblem problem_;
-  const StripKernel* kernel_ = nullptr;
+  const StripKernel* kernel_;
   StripGeometry geometry_;
   PackedBlocks blocks_;
   std::vector<int32_t> tiles_;
-  std::vector<uint16_t> pixel_masks_;  // of each vector, where output and source have one pitch
-  int tile_vectors_ = 0, chunk_planes_ = 0;
-  int chunks_ = 1, oc_blocks_ = 0, input_planes_ = 0, residual_planes_ = 0, output_planes_ = 0;
+  int group_blocks_ = 0, chunks_ = 1, oc_blocks_ = 0, input_planes_ = 0, residual_planes_ = 0, output_planes_ = 0;
   AlignedBuffer<float> bias_f32_, multiplier_;
   AlignedBuffer<int32_t> bias_s32_;
   Requantize requantize_;
@@ -278,7 +279,13 @@ class StripConv final : public PreparedKernel {
 std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem, Span<const float> weights,
                                                    Span<const float> bias, const KernelOptions& options) {
   check_per_channel("conv2d_f32", "biases", bias.size(), problem.output.channels);
-  auto conv = std::make_unique<StripConv>("conv2d_f32", problem, weights, options);
+  const WeightRows rows(weights, checked_shape("conv2d_f32", problem, weights.size()));
+  const StripChoice choice = choose("conv2d_f32", rows, options);
+  if (options.kernel.empty() && is_winograd(problem)) {
+    const double vectors = std::ceil(static_cast<double>(problem.output.height) * problem.input.pitch / choice.kernel->lanes);
+    if (winograd_cost(problem, options) < choice.cost * vectors) return prepare_winograd_f32(problem, weights, bias, options);
+  }
+  auto conv = std::make_unique<StripConv>(problem, weights, rows, choice, options);
   conv->set_f32(bias);
   return conv;
 }
@@ -289,7 +296,8 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, 
   check_per_channel("conv2d_s8", "biases", bias.size(), problem.output.channels);
   if (quant.weight_scales.size() != 1)
     check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
-  auto conv = std::make_unique<StripConv>("conv2d_s8", problem, weights, options);
+  const WeightRows rows(weights, checked_shape("conv2d_s8", problem, weights.size()));
+  auto conv = std::make_unique<StripConv>(problem, weights, rows, choose("conv2d_s8", rows, options), options);
   conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,
                            conv->input_bias()));
   return conv;

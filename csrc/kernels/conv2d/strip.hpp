@@ -177,5 +177,17 @@ void run_strip(const StripArgs& a, int image, int tile, int first_group, int las
   }
 }
 
+template <class I>
+void copy_every_second(const uint32_t* from, uint32_t* to, int count) {
+  constexpr int kLanes = I::width;
+  int i = 0;
+  for (; i + kLanes < count; i += kLanes, from += 2 * kLanes)  // one more follows, so that all of both vectors may be read
+    even_lanes(I::loadu(from), I::loadu(from + kLanes)).storeu(to + i);
+  const int left = count - i, elements = 2 * left - 1;
+  even_lanes(I::load_first(from, elements < kLanes ? elements : kLanes),
+             I::load_first(from + kLanes, elements < kLanes ? 0 : elements - kLanes))
+      .store_first(to + i, left);
+}
+
 }  // namespace
 }  // namespace edgelane

@@ -1,5 +1,5 @@
-// The end of a strip tile: from sums in registers (or in the tile's buffer) to stored results. Bias, residual, activation and
-// requantisation are as in requantize.hpp, operation by operation.
+// The end of a strip tile: from the sums in the group's buffer to stored results. Residual, activation and requantisation are as
+// in requantize.hpp, operation by operation; the bias is what the sums start from.
 #pragma once
 
 #include <cstdint>
@@ -71,20 +71,17 @@ struct StripEpilogue {
   EDGELANE_INLINE void prefetch(int oc) const {
     if (oc >= a.oc) return;
     constexpr int kRows = Path::kInt8 ? (BlockOc + kChannelGroup - 1) / kChannelGroup : BlockOc;
-    const int64_t position = static_cast<int64_t>(first_vector) * kLanes, plane = Path::kInt8 ? oc / kChannelGroup : oc;
-    const uint32_t* y = static_cast<const uint32_t*>(a.output) +
-                        (static_cast<int64_t>(image) * a.output_planes + plane) * a.output_layout.plane + a.output_layout.origin +
-                        position;
-    const uint32_t* r = static_cast<const uint32_t*>(a.residual) +
-                        (static_cast<int64_t>(image) * a.residual_planes + plane) * a.residual_plane + a.residual_origin +
-                        position;
+    const uint32_t* const y = direct_output<uint32_t>(plane_of(oc));
 #pragma GCC unroll 8
     for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) {
-        __builtin_prefetch(y + row * a.output_layout.plane + v * kLanes, 1, 2);
-        if (a.residual != nullptr && a.residual != a.output) __builtin_prefetch(r + row * a.residual_plane + v * kLanes, 0, 2);
-      }
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(y + row * a.output_layout.plane + v * kLanes, 1, 2);
+    if (a.residual == nullptr || a.residual == a.output) return;
+    const uint32_t* const residual = direct_residual<uint32_t>(plane_of(oc));
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(residual + row * a.residual_plane + v * kLanes, 0, 2);
   }
 
   // Sums of the blocks of a group, from output channel `oc` on.
@@ -104,6 +101,36 @@ struct StripEpilogue {
   }
 
  private:
+  static EDGELANE_INLINE int plane_of(int oc) { return Path::kInt8 ? oc / kChannelGroup : oc; }
+  template <class T>
+  EDGELANE_INLINE T* output_plane(int plane) const {
+    return static_cast<T*>(a.output) + (static_cast<int64_t>(image) * a.output_planes + plane) * a.output_layout.plane;
+  }
+  template <class T>
+  EDGELANE_INLINE const T* residual_plane(int plane) const {
+    return static_cast<const T*>(a.residual) + (static_cast<int64_t>(image) * a.residual_planes + plane) * a.residual_plane;
+  }
+  // The tile's first position, where the plane has the source's pitch.
+  template <class T>
+  EDGELANE_INLINE T* direct_output(int plane) const {
+    return output_plane<T>(plane) + a.output_layout.origin + static_cast<int64_t>(first_vector) * kLanes;
+  }
+  template <class T>
+  EDGELANE_INLINE const T* direct_residual(int plane) const {
+    return residual_plane<T>(plane) + a.residual_origin + static_cast<int64_t>(first_vector) * kLanes;
+  }
+  EDGELANE_INLINE Mask pixels(int v) const { return Mask::of(a.output_segments[first_vector + v].mask); }
+
+  // The bytes of a quad that belong to channels that exist, `oc` being its first.
+  EDGELANE_INLINE I channel_bytes(int oc) const {
+    return I::broadcast(oc + kChannelGroup <= a.oc ? -1 : static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
+  }
+  // The others hold the border.
+  EDGELANE_INLINE I with_padding(I quad, I channels) const {
+    const I border = I::broadcast(static_cast<int32_t>(a.requantize.output_border));
+    return ((quad ^ border) & channels) ^ border;
+  }
+
   template <Residual R, class Rows>
   EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
@@ -146,20 +173,12 @@ struct StripEpilogue {
     const StripEpilogue& e;
     const float* residual = nullptr;
     float* y;
-    const uint16_t* masks;
-    EDGELANE_INLINE DirectF32(const StripEpilogue& epilogue, int oc) : e(epilogue) {
-      const StripArgs& a = e.a;
-      const int64_t position = static_cast<int64_t>(e.first_vector) * kLanes;
-      y = static_cast<float*>(a.output) + (static_cast<int64_t>(e.image) * a.output_planes + oc) * a.output_layout.plane +
-          a.output_layout.origin + position;
-      if constexpr (R != Residual::none)
-        residual = static_cast<const float*>(a.residual) +
-                   (static_cast<int64_t>(e.image) * a.residual_planes + oc) * a.residual_plane + a.residual_origin + position;
-      masks = a.pixel_masks + e.first_vector;
+    EDGELANE_INLINE DirectF32(const StripEpilogue& epilogue, int oc) : e(epilogue), y(e.template direct_output<float>(oc)) {
+      if constexpr (R != Residual::none) residual = e.template direct_residual<float>(oc);
     }
     EDGELANE_INLINE void store(V sum, int v) const {
       if constexpr (R != Residual::none) sum = sum + V::loadu(residual + v * kLanes);
-      select(Mask::of(masks[v]), clamp_lanes(sum, e.a.lo, e.a.hi), V::zero()).storeu(y + v * kLanes);
+      select(e.pixels(v), clamp_lanes(sum, e.a.lo, e.a.hi), V::zero()).storeu(y + v * kLanes);
     }
   };
 
@@ -168,22 +187,12 @@ struct StripEpilogue {
     const StripEpilogue& e;
     const uint32_t* residual = nullptr;
     uint32_t* y;
-    const uint16_t* masks;
     V multiplier[kChannelGroup];
-    I channels;  // of the quad, those that exist
-    EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc) : e(epilogue) {
-      const StripArgs& a = e.a;
-      const int64_t position = static_cast<int64_t>(e.first_vector) * kLanes;
-      y = static_cast<uint32_t*>(a.output) +
-          (static_cast<int64_t>(e.image) * a.output_planes + oc / kChannelGroup) * a.output_layout.plane +
-          a.output_layout.origin + position;
-      if constexpr (R != Residual::none)
-        residual = static_cast<const uint32_t*>(a.residual) +
-                   (static_cast<int64_t>(e.image) * a.residual_planes + oc / kChannelGroup) * a.residual_plane +
-                   a.residual_origin + position;
-      masks = a.pixel_masks + e.first_vector;
-      for (int i = 0; i < kChannelGroup; ++i) multiplier[i] = V::broadcast(a.multiplier[oc + i]);
-      channels = I::broadcast(oc + kChannelGroup <= a.oc ? -1 : static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
+    I channels;
+    EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc)
+        : e(epilogue), y(e.template direct_output<uint32_t>(plane_of(oc))), channels(e.channel_bytes(oc)) {
+      if constexpr (R != Residual::none) residual = e.template direct_residual<uint32_t>(plane_of(oc));
+      for (int i = 0; i < kChannelGroup; ++i) multiplier[i] = V::broadcast(e.a.multiplier[oc + i]);
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
@@ -192,9 +201,9 @@ struct StripEpilogue {
       const I y0 = lane(acc0, multiplier[0], stored & byte), y1 = lane(acc1, multiplier[1], stored.template shr<8>() & byte),
               y2 = lane(acc2, multiplier[2], stored.template shr<16>() & byte),
               y3 = lane(acc3, multiplier[3], stored.template shr<24>());
+      const I quad = e.with_padding(pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), channels);
       const I border = I::broadcast(static_cast<int32_t>(e.a.requantize.output_border));
-      const I quad = select_bits(channels, pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), border);
-      select(Mask::of(masks[v]), quad, border).storeu(y + v * kLanes);
+      select(e.pixels(v), quad, border).storeu(y + v * kLanes);
     }
     EDGELANE_INLINE I lane(Acc acc, V m, I stored) const {
       const Requantize& r = e.a.requantize;
@@ -207,18 +216,11 @@ struct StripEpilogue {
         v = intermediate_lanes(acc.to_float() * m, r) * V::broadcast(r.intermediate_scale) + residual_lanes<V>(stored, r);
       return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
     }
-    // Of each bit, that of a where `bits` is set, else that of b.
-    static EDGELANE_INLINE I select_bits(I bits, I a, I b) { return ((a ^ b) & bits) ^ b; }
   };
 
   template <bool General>
-  EDGELANE_INLINE void finish_f32(V sum, int oc, int v) const {
-    V y = sum;
-    if (a.residual != nullptr) {
-      const float* plane =
-          static_cast<const float*>(a.residual) + (static_cast<int64_t>(image) * a.residual_planes + oc) * a.residual_plane;
-      y = y + load_pixels<V>(a, plane, first_vector + v);
-    }
+  EDGELANE_INLINE void finish_f32(V y, int oc, int v) const {
+    if (a.residual != nullptr) y = y + load_pixels<V>(a, residual_plane<float>(oc), first_vector + v);
     if constexpr (General)
       y = activate_out_of_line(y, a.activation);
     else
@@ -227,8 +229,7 @@ struct StripEpilogue {
   }
 
   EDGELANE_INLINE void store_f32(V y, int oc, int v) const {
-    float* plane = static_cast<float*>(a.output) + (static_cast<int64_t>(image) * a.output_planes + oc) * a.output_layout.plane;
-    store_pixels<V, float, Mask>(a, plane, first_vector + v, y, V::zero());
+    store_pixels<V, float, Mask>(a, output_plane<float>(oc), first_vector + v, y, V::zero());
   }
 
   template <bool General>
@@ -241,11 +242,7 @@ struct StripEpilogue {
   EDGELANE_INLINE void finish_quad(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int oc, int v) const {
     const Requantize& r = a.requantize;
     I residual = I::zero();
-    if (r.has_residual) {
-      const uint32_t* plane = static_cast<const uint32_t*>(a.residual) +
-                              (static_cast<int64_t>(image) * a.residual_planes + oc / kChannelGroup) * a.residual_plane;
-      residual = load_pixels<I>(a, plane, first_vector + v);
-    }
+    if (r.has_residual) residual = load_pixels<I>(a, residual_plane<uint32_t>(plane_of(oc)), first_vector + v);
     const I byte = I::broadcast(255);
     const V y0 = requantize_f32<General>(acc0, residual & byte, oc);
     const V y1 = requantize_f32<General>(acc1, residual.template shr<8>() & byte, oc + 1);
@@ -258,15 +255,9 @@ struct StripEpilogue {
       if (oc + 3 < a.oc) store_f32(y3, oc + 3, v);
       return;
     }
-    I quad = pack_quads(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero);
+    const I quad = with_padding(pack_quads(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero), channel_bytes(oc));
     const I border = I::broadcast(static_cast<int32_t>(r.output_border));
-    if (oc + kChannelGroup > a.oc) {
-      const I channels = I::broadcast(static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
-      quad = (quad & channels) | (border & (channels ^ I::broadcast(-1)));
-    }
-    uint32_t* plane = static_cast<uint32_t*>(a.output) +
-                      (static_cast<int64_t>(image) * a.output_planes + oc / kChannelGroup) * a.output_layout.plane;
-    store_pixels<I, uint32_t, Mask>(a, plane, first_vector + v, quad, border);
+    store_pixels<I, uint32_t, Mask>(a, output_plane<uint32_t>(plane_of(oc)), first_vector + v, quad, border);
   }
 };
 

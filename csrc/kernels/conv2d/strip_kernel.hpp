@@ -45,8 +45,7 @@ struct StripArgs {
 
   // The activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch.
   bool direct;
-  bool prefetch;                // direct, and the output is too large for the second-level cache
-  const uint16_t* pixel_masks;  // direct: for each vector, the lanes that are pixels
+  bool prefetch;  // direct, and the output is too large for the second-level cache
 
   PlanarLayout output_layout;
   int64_t residual_plane, residual_origin;
@@ -64,6 +63,9 @@ struct StripArgs {
 // Computes tile `tile` of image `image` for the groups of output-channel blocks first_group to last_group - 1.
 using StripFunction = void (*)(const StripArgs& args, int image, int tile, int first_group, int last_group);
 
+// Copies every second one of count * 2 - 1 elements.
+using EverySecondFunction = void (*)(const uint32_t* from, uint32_t* to, int count);
+
 struct StripKernel {
   const char* name;
   Isa isa;
@@ -73,6 +75,7 @@ struct StripKernel {
   int max_vectors;  // of a tile
   int input_bias;   // int8: as fold_scales
   StripFunction run;
+  EverySecondFunction every_second;
 };
 
 }  // namespace edgelane

@@ -208,6 +208,12 @@ struct VecF32Avx2 {
   friend EDGELANE_INLINE VecF32Avx2 odd_lanes(VecF32Avx2 a, VecF32Avx2 b) {
     return {_mm256_castsi256_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
+  friend EDGELANE_INLINE VecF32Avx2 interleave_low(VecF32Avx2 a, VecF32Avx2 b) {
+    return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x20)};
+  }
+  friend EDGELANE_INLINE VecF32Avx2 interleave_high(VecF32Avx2 a, VecF32Avx2 b) {
+    return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x31)};
+  }
   friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   friend EDGELANE_INLINE VecF32Avx2 fused(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return muladd(a, b, c); }
 };

@@ -202,6 +202,14 @@ struct VecF32Avx512 {
   friend EDGELANE_INLINE VecF32Avx512 odd_lanes(VecF32Avx512 a, VecF32Avx512 b) {
     return {_mm512_castsi512_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
+  friend EDGELANE_INLINE VecF32Avx512 interleave_low(VecF32Avx512 a, VecF32Avx512 b) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return {_mm512_permutex2var_ps(a.v, low, b.v)};
+  }
+  friend EDGELANE_INLINE VecF32Avx512 interleave_high(VecF32Avx512 a, VecF32Avx512 b) {
+    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return {_mm512_permutex2var_ps(a.v, high, b.v)};
+  }
   friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }

@@ -225,6 +225,8 @@ struct VecF32Neon {
   }
   friend EDGELANE_INLINE VecF32Neon even_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp1q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon odd_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp2q_f32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon interleave_low(VecF32Neon a, VecF32Neon b) { return {vzip1q_f32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon interleave_high(VecF32Neon a, VecF32Neon b) { return {vzip2q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon muladd(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon fused(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return muladd(a, b, c); }
 };

@@ -158,8 +158,23 @@ TEST(Conv2dF32Choice, ReportsWhatThePackingExecutes) {
   EXPECT_EQ(info.macs, std::llround(info.density * 64 * 64 * 9) * 14 * 14) << "4x1 blocks hold no zeros here";
 }
 
+TEST(Conv2dF32Choice, TakesWinogradWhereFewWeightsAreZero) {
+  const Border one{1, 1, 1, 1};
+  for (const char* pattern : {"dense", "4x1"}) {
+    const Conv2dCase c = {"choice", 1, 64, 56, 56, 64, 3, 3, 1, 1, 1, 1, 1, one, {}, one, pattern, false};
+    const Conv2dProblem p = conv2d_problem(c);
+    const Tensors t(c, p);
+    for (Isa isa : available_isas()) {
+      KernelOptions options;
+      options.isa = isa;
+      const KernelInfo info = prepare_conv2d_f32(p, t.weights, t.bias, options)->info();
+      EXPECT_EQ(info.format, std::string(pattern) == "dense" ? "winograd" : "4x1") << isa_name(isa);
+    }
+  }
+}
+
 TEST(Conv2dF32Choice, GoesDenseWhereNothingIsZero) {
-  const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, 3, 3, 1, 1, 1, 1, 1, {1, 1, 1, 1}, {}, {1, 1, 1, 1}, "dense", false};
+  const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, 1, 1, 1, 1, 1, 1, 1, {}, {}, {1, 1, 1, 1}, "dense", false};
   const Conv2dProblem p = conv2d_problem(c);
   const Tensors t(c, p);
   for (Isa isa : available_isas()) {

@@ -52,7 +52,8 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
                                         "resize_s8",
                                         "conv_transpose2d_f32",
                                         "depthwise_f32",
-                                        "depthwise_s8"};
+                                        "depthwise_s8",
+                                        "winograd_f32"};
   for (const KernelEntry& entry : all_kernels()) {
     const std::string family = entry.family;
     if (family.rfind("conv2d_", 0) == 0 || family.rfind("linear_", 0) == 0) continue;  // their tests go through their own lists
