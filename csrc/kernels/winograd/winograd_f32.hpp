@@ -58,6 +58,9 @@ EDGELANE_INLINE void for_tile_rows(const WinogradArgs& a, int first_tile, int la
 template <class V, int BlockOc>
 struct Winograd {
   static constexpr int kLanes = V::width;
+  // Weights, which come from beyond the second-level cache, are asked for as in StripTile: in a ResNet-50, 14x14 maps took 1.5
+  // times as long without.
+  static constexpr int kWeightsAhead = 1024;
   static constexpr int kPixels = kLanes * kWinogradTile;  // columns of pixels of a vector of tiles
 
   // The six values of columns `from` to from + 4 * count - 1 of a row of tiles; inputs that no output needs are 0. A vector may
@@ -131,6 +134,7 @@ struct Winograd {
       for (int v = 0; v < Vectors; ++v) acc[o][v] = V::zero();
     for (int c = 0; c < channels; ++c, x += Vectors * kLanes, w += BlockOc) {
       EDGELANE_KEEP_POINTER(x);
+      __builtin_prefetch(w + kWeightsAhead);
       V in[Vectors];
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) in[v] = V::loadu(x + v * kLanes);
