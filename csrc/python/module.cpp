@@ -22,6 +22,7 @@ using edgelane::Error;
 using edgelane::ProfileRow;
 using edgelane::Session;
 using edgelane::StatusCode;
+using edgelane::StepRow;
 using edgelane::TensorSpec;
 
 // Bytes of paths and names that are not UTF-8 must not turn an error into another one.
@@ -37,6 +38,11 @@ py::dict describe(const TensorSpec& spec) {
   d["scale"] = spec.quantized ? py::object(py::float_(spec.quant.scale)) : py::none();
   d["zero_point"] = spec.quantized ? py::object(py::int_(spec.quant.zero_point)) : py::none();
   return d;
+}
+
+py::tuple describe(const StepRow& row) {
+  return py::make_tuple(text(row.step), row.op, row.kernel.kernel, row.kernel.format, row.kernel.density, row.kernel.macs,
+                        row.kernel.dense_macs);
 }
 
 py::list describe_all(const std::vector<TensorSpec>& specs) {
@@ -83,10 +89,13 @@ class PythonSession {
       rows = session_->profile(input_pointers.data(), repeats);
     }
     py::list list;
-    for (const ProfileRow& row : rows) {
-      list.append(py::make_tuple(text(row.step), row.op, row.kernel.kernel, row.kernel.format, row.kernel.density,
-                                 row.kernel.macs, row.kernel.dense_macs, row.time_us));
-    }
+    for (const ProfileRow& row : rows) list.append(describe(row) + py::make_tuple(row.time_us));
+    return list;
+  }
+
+  py::list steps() const {
+    py::list list;
+    for (const StepRow& row : session_->steps()) list.append(describe(row));
     return list;
   }
 
@@ -160,6 +169,7 @@ PYBIND11_MODULE(_C, m) {
            py::arg("threads"), py::arg("isa"), py::arg("cores"))
       .def("run", &PythonSession::run, py::arg("inputs"))
       .def("profile", &PythonSession::profile, py::arg("inputs"), py::arg("repeats"))
+      .def("steps", &PythonSession::steps)
       .def("check_golden", &PythonSession::check_golden)
       .def_property_readonly("inputs", [](const PythonSession& s) { return describe_all(s.session().inputs()); })
       .def_property_readonly("outputs", [](const PythonSession& s) { return describe_all(s.session().outputs()); })

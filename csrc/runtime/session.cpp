@@ -389,16 +389,14 @@ std::vector<ProfileRow> Session::profile(const void* const* inputs, int repeats)
   std::vector<ProfileRow> rows;
   const auto add_transfers = [&](const std::vector<TensorSpec>& specs, const char* op) {
     for (const TensorSpec& spec : specs) {
-      ProfileRow row;
-      row.step = spec.name;
-      row.op = op;
-      row.kernel.kernel = op;
-      row.kernel.format = "-";
-      rows.push_back(std::move(row));
+      KernelInfo copy;
+      copy.kernel = op;
+      copy.format = "-";
+      rows.push_back({{spec.name, op, copy}, 0.0});
     }
   };
   add_transfers(input_specs_, "import");
-  for (const BoundStep& step : steps_) rows.push_back({step.name, op_name(step.op), step.kernel->info(), 0.0});
+  for (StepRow& step : steps()) rows.push_back({std::move(step), 0.0});
   add_transfers(output_specs_, "export");
 
   std::vector<std::vector<uint8_t>> results;
@@ -415,6 +413,12 @@ std::vector<ProfileRow> Session::profile(const void* const* inputs, int repeats)
       rows[row].time_us = std::min(rows[row].time_us, time_us);
     });
   }
+  return rows;
+}
+
+std::vector<StepRow> Session::steps() const {
+  std::vector<StepRow> rows;
+  for (const BoundStep& step : steps_) rows.push_back({step.name, op_name(step.op), step.kernel->info()});
   return rows;
 }
 

@@ -32,10 +32,13 @@ struct TensorSpec {
   QuantParams quant;
 };
 
-struct ProfileRow {
+struct StepRow {
   std::string step;  // the ONNX node's name, or the input's or output's
   std::string op;    // an op of export/FORMAT.md, "import" or "export"
   KernelInfo kernel;
+};
+
+struct ProfileRow : StepRow {
   double time_us = 0.0;
 };
 
@@ -64,6 +67,9 @@ class Session {
   // The least time of each step among `repeats` runs, after one that is not counted. Throws Error(invalid_argument) for repeats <
   // 1 and where another thread is in this session.
   std::vector<ProfileRow> profile(const void* const* inputs, int repeats);
+
+  // The kernel and the packing that this CPU's instruction set got for each step.
+  std::vector<StepRow> steps() const;
 
   // Runs the golden frame. The largest error of any output relative to that output's largest magnitude (absolute where that is
   // 0); nothing where the file holds no golden frame. Throws Error(invalid_argument) where another thread is in this session.

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from edgelane.bench import benchmark
     from edgelane.compression import finalize, prune_model, quantize_model
     from edgelane.export.compiler import compile
-    from edgelane.runtime import ProfileRow, Session, TensorSpec
+    from edgelane.runtime import ProfileRow, Session, StepRow, TensorSpec
 
 __all__ = [
     "EdgelaneError",
     "ProfileRow",
     "Session",
+    "StepRow",
     "TensorSpec",
     "__version__",
     "benchmark",
@@ -34,6 +35,7 @@ _MODULES = {
     "Session": "edgelane.runtime",
     "TensorSpec": "edgelane.runtime",
     "ProfileRow": "edgelane.runtime",
+    "StepRow": "edgelane.runtime",
     "compile": "edgelane.export.compiler",
     "prune_model": "edgelane.compression",
     "quantize_model": "edgelane.compression",

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import onnx
 import pytest
 
-from edgelane import __version__
+from edgelane import _C, __version__
 from edgelane.__main__ import main
 from edgelane.cli.bench import parse_threads
 from edgelane.cli.compile import parse_shape
@@ -186,7 +188,26 @@ def test_human_bytes(count, text):
 def test_compile_says_which_layers_stay_float(capsys, tmp_path, monkeypatch):
     report = CompileReport("m.onnx", "m.lane", 1, [], "not written: no reason", ["conv1 runs in float32"])
     monkeypatch.setattr("edgelane.export.compiler.compile", lambda *args, **kwargs: report)
-    assert main(["compile", "m.onnx"]) == 0
+    assert main(["compile", "m.onnx"]) == 1  # there is no m.lane to say more of
     err = capsys.readouterr().err
     assert "warning: conv1 runs in float32\n" in err
     assert "warning: golden frame not written: no reason\n" in err
+
+
+def test_compile_says_how_this_cpu_runs_each_layer(capsys, tmp_path):
+    weights = np.zeros((8, 8, 1, 1), np.float32)
+    weights[:4, ::2] = 1
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], "conv")
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 8, 32, 32)) for name in "xy")
+    graph = onnx.helper.make_graph([node], "g", [x], [y], [onnx.numpy_helper.from_array(weights, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert main(["compile", str(tmp_path / "m.onnx"), "--json"]) == 0
+    here = json.loads(capsys.readouterr().out)["here"]
+    (step,) = here["steps"]
+    assert (step["step"], step["format"], step["macs"]) == ("conv", "4x1", 16 * 32 * 32)
+    assert here["isa"] in _C.available_isas()
+    assert main(["compile", str(tmp_path / "m.onnx")]) == 0
+    table = capsys.readouterr().out
+    assert "runs as" in table
+    assert step["kernel"] in "".join(table.split())

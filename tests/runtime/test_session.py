@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -197,6 +198,9 @@ def test_profile(lane, images):
     assert conv.dense_macs == 8 * 4 * 9 * 36
     assert conv.density == pytest.approx(5 / 6)
     assert all(row.time_us >= 0 for row in rows)
+    assert [asdict(step) for step in session.steps()] == [
+        {key: value for key, value in asdict(row).items() if key != "time_us"} for row in rows[1:-2]
+    ]
     with pytest.raises(EdgelaneError, match="expected repeats of 1 or more, found 0"):
         session.profile({"images": images}, repeats=0)
 

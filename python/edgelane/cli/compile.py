@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ def compile(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Compile an ONNX file to a .lane file and say what became of each layer."""
+    """Compile an ONNX file to a .lane file; say what became of each layer, and how this machine's CPU would run it."""
     from edgelane.export.compiler import compile as compile_model
+    from edgelane.runtime import Session
 
     target = model.with_suffix(".lane") if output is None else output
     shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
@@ -32,8 +34,11 @@ def compile(
         warn(note)
     if report.golden != "written":
         warn(f"golden frame {report.golden}")
+    session = Session(target)
+    steps = session.steps()
     if json:
-        print_json(report.to_dict())
+        here = {"isa": session.isa, "steps": [asdict(step) for step in steps]}
+        print_json({**report.to_dict(), "here": here})
         return
     rows = [
         [
@@ -44,10 +49,13 @@ def compile(
             f"{layer.density:.0%}",
             f"{layer.macs / 1e6:.2f}",
             human_bytes(layer.bytes),
+            step.format,
+            step.kernel,
         ]
-        for layer in report.layers
+        for layer, step in zip(report.layers, steps, strict=True)
     ]
-    print_table("layers", ("layer", "op", "dtype", "format", "density", "MMAC", "size"), rows)
+    columns = ("layer", "op", "dtype", "format", "density", "MMAC", "size", "runs as", "kernel on this CPU")
+    print_table("layers", columns, rows)
     macs, dense = (sum(getattr(layer, key) for layer in report.layers) for key in ("macs", "dense_macs"))
     out().print(
         f"wrote {target}: {human_bytes(report.bytes)}, {macs / 1e6:.1f} of {dense / 1e6:.1f} MMAC remain", markup=False

@@ -1,5 +1,5 @@
 """Running compiled networks: a typed face over the C++ runtime."""
 
-from edgelane.runtime.session import ProfileRow, Session, TensorSpec
+from edgelane.runtime.session import ProfileRow, Session, StepRow, TensorSpec
 
-__all__ = ["ProfileRow", "Session", "TensorSpec"]
+__all__ = ["ProfileRow", "Session", "StepRow", "TensorSpec"]

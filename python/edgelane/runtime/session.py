@@ -39,13 +39,13 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class ProfileRow:
-    """Where time goes: one step of the network, or the copy of one input or output (op "import" or "export").
+class StepRow:
+    """One step of the network as it runs on this CPU.
 
     `step` is the name of the ONNX node, `kernel` is `<op>_<dtype>_<tile>_<instruction set>`, and `format` is how the
-    weights are packed ("dense", "4x4", ...; "-" without weights). `density` is nonzero weights / weights, `macs` are
-    the multiply-accumulates executed and `dense_macs` those of the step if no zeros were skipped, for the whole batch.
-    `time_us` is in microseconds.
+    weights are packed, the fastest way for this layer and instruction set ("dense", "winograd", "4x4", ...; "-"
+    without weights). `density` is nonzero weights / weights, `macs` are the multiply-accumulates executed and
+    `dense_macs` those of the step if no zeros were skipped, for the whole batch.
     """
 
     step: str
@@ -55,6 +55,12 @@ class ProfileRow:
     density: float
     macs: int
     dense_macs: int
+
+
+@dataclass(frozen=True)
+class ProfileRow(StepRow):
+    """Where time goes: a step, or the copy of one input or output (op "import" or "export"). In microseconds."""
+
     time_us: float
 
 
@@ -135,6 +141,10 @@ class Session:
         """
         rows = self._session.profile(self._arrays(feeds), _integer(repeats, "repeats"))
         return [ProfileRow(*row) for row in rows]
+
+    def steps(self) -> list[StepRow]:
+        """Return the steps in the order of their execution, with the kernel and packing that each got on this CPU."""
+        return [StepRow(*row) for row in self._session.steps()]
 
     def check_golden(self) -> float | None:
         """Run the input that the compiler stored in the file and compare with the outputs that it expects.
