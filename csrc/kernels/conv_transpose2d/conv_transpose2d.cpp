@@ -1,16 +1,18 @@
-// Transposed convolution as a gather. Output columns ox = px (mod stride) form a phase: for pixel j of a phase, tap kx reads
-// input column j + shift(kx), so that every phase of every output row is a small convolution of stride 1. The same holds for
-// rows. The input is copied once into the workspace with zeros beside its rows, so that shifts need no bounds.
+// Transposed convolution as a convolution and an interleaving. Output rows oy = py (mod stride) form a phase: for row j of a
+// phase, tap ky reads input row j + shift(ky), and the same holds for columns. So each phase of an output channel is a channel
+// of a convolution of stride 1 over the input, whose window has a weight where the phase has a tap and else a zero, which costs
+// that convolution nothing; the channels of all phases are then interleaved into rows.
 #include "kernels/conv_transpose2d/conv_transpose2d.hpp"
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "core/aligned_buffer.hpp"
+#include "formats/block_sparse.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
+#include "kernels/conv2d/conv2d.hpp"
 #include "kernels/conv_transpose2d/rows.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/split.hpp"
@@ -18,216 +20,212 @@
 namespace edgelane {
 namespace {
 
-class ConvTranspose {
- public:
-  ConvTranspose(const ConvTranspose2dProblem& p, Span<const float> weights, Span<const float> bias, const TransposeRows& rows)
-      : p_(p), rows_(rows) {
-    ic_ = p.input.channels / p.groups;
-    oc_ = p.output.channels / p.groups;
-    blocks_ = (oc_ + kTransposeOc - 1) / kTransposeOc;
-    plan_columns();
-    pack(weights, bias);
-  }
+constexpr const char* kStep = "conv_transpose2d";
 
-  // Weights, and the taps of every output row.
-  size_t packed_bytes() const {
-    return (weights_.size() + bias_.size()) * sizeof(float) + taps_.size() * sizeof(TransposeTap) +
-           first_tap_.size() * sizeof(int64_t);
-  }
-  // At most what the tables of taps take, and how many taps are looked at to make them.
-  static int64_t table_bytes(const ConvTranspose2dProblem& p) {
-    const int64_t phases = std::min(p.stride_w, p.output.width);
-    const int period = p.stride_h / std::gcd(p.stride_h, p.dilation_h);  // an output row meets every period-th row of taps
-    const int64_t row_taps = int64_t{(p.kernel_h + period - 1) / period} * p.kernel_w;
-    const int64_t row_bytes =
-        row_taps * static_cast<int64_t>(sizeof(TransposeTap)) + phases * static_cast<int64_t>(sizeof(int64_t));
-    return std::max(p.output.height * std::max<int64_t>(p.kernel_h, row_bytes), phases * p.kernel_w);
-  }
-  int64_t macs() const {
-    int64_t taps = 0;
-    for (int y = 0; y < p_.output.height; ++y) {
-      for (int ky = 0; ky < p_.kernel_h; ++ky) taps += input_row(y, ky) >= 0;
-    }
-    int64_t columns = 0;
-    for (const Phase& phase : phases_) columns += static_cast<int64_t>(phase.pixels) * static_cast<int64_t>(phase.taps.size());
-    return taps * columns * ic_ * blocks_ * kTransposeOc * p_.groups * p_.output.batch;
-  }
+// Rows or columns: which phases have taps, and where those read.
+struct Axis {
+  struct Tap {
+    int k, shift;
+  };
+  struct Phase {
+    int number;  // output pixels number, number + stride, ...
+    std::vector<Tap> taps;
+  };
+  std::vector<Phase> phases;    // those with taps, ascending
+  std::vector<int> index_of;    // by number: the index in phases, or -1
+  int lowest = 0, highest = 0;  // shifts
+  int pixels = 0;               // of a phase
 
-  // The padded input of the whole batch, then one set of phase rows for each task: an output row of one block of channels.
-  size_t workspace_bytes() const {
-    return (input_floats() + static_cast<size_t>(tasks()) * kTransposeOc * row_floats_) * sizeof(float);
-  }
-
-  void operator()(const KernelArgs& args) const noexcept {
-    float* padded = static_cast<float*>(args.workspace);
-    copy_input(*args.pool, static_cast<const float*>(args.inputs[0]), padded);
-    float* scratch = padded + input_floats();
-    const int64_t work = static_cast<int64_t>(ic_) * p_.kernel_h * p_.kernel_w * p_.output.width * p_.output.height;
-    parallel_ranges(*args.pool, tasks(), work, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        run_task(static_cast<int>(task), padded, scratch + task * kTransposeOc * row_floats_, static_cast<float*>(args.output));
+  Axis(int input, int output, int kernel, int stride, int dilation, int pad) : pixels((output + stride - 1) / stride) {
+    for (int number = 0; number < std::min(stride, output); ++number) {
+      Phase phase{number, {}};
+      for (int k = 0; k < kernel; ++k) {
+        const int at = number + pad - k * dilation;
+        if (at % stride != 0) continue;
+        const int shift = at / stride;
+        if (shift >= input || shift + pixels <= 0) continue;  // reads nothing of the input
+        phase.taps.push_back({k, shift});
+        lowest = std::min(lowest, shift);
+        highest = std::max(highest, shift);
       }
-    });
+      index_of.push_back(phase.taps.empty() ? -1 : static_cast<int>(phases.size()));
+      if (!phase.taps.empty()) phases.push_back(std::move(phase));
+    }
+  }
+  int window() const { return highest - lowest + 1; }
+  bool some_without_taps() const { return phases.size() != index_of.size(); }
+};
+
+class ConvTranspose final : public PreparedKernel {
+ public:
+  ConvTranspose(const ConvTranspose2dProblem& p, Span<const float> weights, Span<const float> bias, const KernelEntry& entry,
+                const KernelOptions& options)
+      : p_(p),
+        rows_(p.input.height, p.output.height, p.kernel_h, p.stride_h, p.dilation_h, p.pad_top),
+        columns_(p.input.width, p.output.width, p.kernel_w, p.stride_w, p.dilation_w, p.pad_left),
+        interleave_(*EDGELANE_FOR_ISA(entry.isa, interleave_rows)) {
+    // Pixels whose phase has no tap are the bias alone: one more phase, of zeros.
+    const int with_taps = static_cast<int>(rows_.phases.size() * columns_.phases.size());
+    phases_ = with_taps + (with_taps == 0 || rows_.some_without_taps() || columns_.some_without_taps() ? 1 : 0);
+    check_window_weights();
+    plan_conv();
+    KernelOptions conv_options = options;
+    conv_options.isa = entry.isa;
+    conv_options.kernel.clear();
+    kernel_ = prepare_conv2d_f32(conv_, phase_weights(weights), phase_bias(bias), conv_options);
+
+    info_ = kernel_->info();
+    info_.kernel = entry.name;
+    info_.isa = entry.isa;
+    info_.density = density(weights);
+    info_.dense_macs = static_cast<int64_t>(weights.size()) * p.input.batch * p.input.height * p.input.width;
+    packed_bytes_ = kernel_->packed_bytes();
+    workspace_bytes_ = input_bytes() + output_bytes() + kernel_->workspace_bytes();
+  }
+
+  void run(const KernelArgs& args) const noexcept override {
+    auto* workspace = static_cast<uint8_t*>(args.workspace);
+    const void* input = args.inputs[0];
+    if (copies_) {
+      copy_input(*args.pool, static_cast<const float*>(input), reinterpret_cast<float*>(workspace));
+      input = workspace;
+    }
+    auto* maps = reinterpret_cast<float*>(workspace + input_bytes());
+    const void* inputs[] = {input, nullptr};
+    KernelArgs conv;
+    conv.inputs = inputs;
+    conv.output = maps;
+    conv.workspace = workspace + input_bytes() + output_bytes();
+    conv.pool = args.pool;
+    kernel_->run(conv);
+    interleave(*args.pool, maps, static_cast<float*>(args.output));
   }
 
  private:
-  struct Column {
-    int kx, shift;
-  };
-  struct Phase {
-    int first, pixels;  // output columns first, first + stride, ...
-    std::vector<Column> taps;
-  };
+  int group_channels() const { return p_.output.channels / p_.groups; }
+  size_t input_bytes() const { return copies_ ? align_up(conv_.input.bytes(false)) : 0; }
+  size_t output_bytes() const { return align_up(conv_.output.bytes(false)); }
 
-  int tasks() const { return p_.output.batch * p_.groups * blocks_; }
-  size_t input_floats() const {
-    const size_t n = static_cast<size_t>(p_.input.batch) * p_.input.channels * plane_ + kTransposeSlack;
-    return align_up(n, kAlignment / sizeof(float));
+  // The channel of the convolution that holds phase `phase` of output channel `oc`.
+  int channel_of(int phase, int oc) const {
+    const int group = oc / group_channels();
+    return (group * phases_ + phase) * group_channels() + oc % group_channels();
   }
 
-  // The input row that tap ky of output row y reads, or -1.
-  int input_row(int y, int ky) const {
-    const int at = y + p_.pad_top - ky * p_.dilation_h;
-    return at >= 0 && at % p_.stride_h == 0 && at / p_.stride_h < p_.input.height ? at / p_.stride_h : -1;
+  // With large dilations a window is far larger than its taps.
+  void check_window_weights() const {
+    const double bytes = double{sizeof(float)} * phases_ * p_.output.channels * (p_.input.channels / p_.groups) * rows_.window() *
+                         columns_.window();
+    check_tables(kStep, static_cast<int64_t>(std::min(bytes, 1e18)));
   }
 
-  void plan_columns() {
-    int lowest = 0, highest = p_.input.width - 1;
-    for (int px = 0; px < std::min(p_.stride_w, p_.output.width); ++px) {
-      Phase phase{px, (p_.output.width - px + p_.stride_w - 1) / p_.stride_w, {}};
-      for (int kx = 0; kx < p_.kernel_w; ++kx) {
-        const int at = px + p_.pad_left - kx * p_.dilation_w;
-        if (at % p_.stride_w != 0) continue;
-        const int shift = at / p_.stride_w;
-        if (shift >= p_.input.width || shift + phase.pixels <= 0) continue;  // only zeros
-        phase.taps.push_back({kx, shift});
-        lowest = std::min(lowest, shift);
-        highest = std::max(highest, shift + phase.pixels - 1);
-      }
-      phases_.push_back(std::move(phase));
-    }
-    left_ = -lowest;
-    pitch_ = left_ + highest + 1;
-    plane_ = static_cast<int64_t>(pitch_) * p_.input.height;
-    row_floats_ = align_up(static_cast<size_t>(phases_[0].pixels), kAlignment / sizeof(float));
+  void plan_conv() {
+    const PlanarLayout &in = p_.input, &out = p_.output;
+    conv_.kernel_h = rows_.window();
+    conv_.kernel_w = columns_.window();
+    conv_.pad_top = -rows_.lowest;
+    conv_.pad_left = -columns_.lowest;
+    conv_.groups = p_.groups;
+    conv_.activation = p_.activation;
+    const Border needed = {conv_.pad_top, conv_.pad_left, std::max(0, rows_.highest + rows_.pixels - in.height),
+                           std::max(0, columns_.highest + columns_.pixels - in.width)};
+    const Border& has = in.border;
+    copies_ = needed.top > has.top || needed.left > has.left || needed.bottom > has.bottom || needed.right > has.right;
+    conv_.input = copies_ ? PlanarLayout(in.batch, in.channels, in.height, in.width, needed) : in;
+    conv_.output = PlanarLayout(out.batch, out.channels * phases_, rows_.pixels, columns_.pixels,
+                                {0, 0, 0, conv_.input.pitch - in.width});  // where it fits, the input's pitch: whole vectors
   }
 
-  // [group][block of output channels][ky][kx][ic][kTransposeOc]
-  void pack(Span<const float> weights, Span<const float> bias) {
-    const int taps = p_.kernel_h * p_.kernel_w;
-    weights_.assign(static_cast<size_t>(p_.groups) * blocks_ * taps * ic_ * kTransposeOc, 0.0f);
-    bias_.assign(static_cast<size_t>(p_.groups) * blocks_ * kTransposeOc, 0.0f);
-    for (int g = 0; g < p_.groups; ++g) {
-      for (int oc = 0; oc < oc_; ++oc) {
-        const int64_t block = static_cast<int64_t>(g) * blocks_ + oc / kTransposeOc;
-        const int lane = oc % kTransposeOc;
-        if (!bias.empty()) bias_[block * kTransposeOc + lane] = bias[static_cast<size_t>(g) * oc_ + oc];
-        for (int t = 0; t < taps; ++t) {
-          for (int ic = 0; ic < ic_; ++ic) {
-            const int64_t from = ((static_cast<int64_t>(g) * ic_ + ic) * oc_ + oc) * taps + t;
-            weights_[((block * taps + t) * ic_ + ic) * kTransposeOc + lane] = weights[from];
-          }
+  // From [ic][oc / groups][ky][kx] to [channel][ic / groups][window].
+  std::vector<float> phase_weights(Span<const float> weights) const {
+    const int ic = p_.input.channels / p_.groups, oc = group_channels(), window = conv_.kernel_h * conv_.kernel_w;
+    std::vector<float> result(static_cast<size_t>(conv_.output.channels) * ic * window);
+    for_each_phase([&](int index, const Axis::Phase& row, const Axis::Phase& column) {
+      for (int c = 0; c < p_.input.channels; ++c)
+        for (int o = 0; o < oc; ++o) {
+          const float* from = weights.data() + (static_cast<int64_t>(c) * oc + o) * p_.kernel_h * p_.kernel_w;
+          float* to = result.data() + (static_cast<int64_t>(channel_of(index, c / ic * oc + o)) * ic + c % ic) * window;
+          for (const Axis::Tap& y : row.taps)
+            for (const Axis::Tap& x : column.taps)
+              to[(y.shift - rows_.lowest) * conv_.kernel_w + x.shift - columns_.lowest] = from[y.k * p_.kernel_w + x.k];
         }
-      }
-    }
-    // The taps of every output row and phase, ready for the inner loop.
-    for (int y = 0; y < p_.output.height; ++y) {
-      for (const Phase& phase : phases_) {
-        first_tap_.push_back(static_cast<int64_t>(taps_.size()));
-        for (int ky = 0; ky < p_.kernel_h; ++ky) {
-          const int row = input_row(y, ky);
-          if (row < 0) continue;
-          for (const Column& c : phase.taps) {
-            taps_.push_back({static_cast<int64_t>(row) * pitch_ + left_ + c.shift,
-                             static_cast<int64_t>(ky * p_.kernel_w + c.kx) * ic_ * kTransposeOc});
-          }
-        }
-      }
-    }
-    first_tap_.push_back(static_cast<int64_t>(taps_.size()));
+    });
+    return result;
+  }
+
+  std::vector<float> phase_bias(Span<const float> bias) const {
+    std::vector<float> result(bias.empty() ? 0 : static_cast<size_t>(conv_.output.channels));
+    for (int oc = 0; !bias.empty() && oc < p_.output.channels; ++oc)
+      for (int phase = 0; phase < phases_; ++phase)
+        result[static_cast<size_t>(channel_of(phase, oc))] = bias[static_cast<size_t>(oc)];
+    return result;
+  }
+
+  // Calls f(index, row phase, column phase) for the phases with taps.
+  template <class F>
+  void for_each_phase(const F& f) const {
+    int index = 0;
+    for (const Axis::Phase& row : rows_.phases)
+      for (const Axis::Phase& column : columns_.phases) f(index++, row, column);
   }
 
   void copy_input(ThreadPool& pool, const float* x, float* padded) const noexcept {
-    const PlanarLayout& in = p_.input;
-    parallel_ranges(pool, static_cast<int64_t>(in.batch) * in.channels, plane_, [&](int64_t begin, int64_t end) {
+    const PlanarLayout &from = p_.input, &to = conv_.input;
+    parallel_ranges(pool, static_cast<int64_t>(from.batch) * from.channels, to.plane, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        float* to = padded + i * plane_;
-        for (int y = 0; y < in.height; ++y, to += pitch_) {
-          std::fill(to, to + left_, 0.0f);
-          std::memcpy(to + left_, x + i * in.plane + in.index(y, 0), static_cast<size_t>(in.width) * sizeof(float));
-          std::fill(to + left_ + in.width, to + pitch_, 0.0f);
-        }
+        for (int y = 0; y < from.height; ++y)
+          std::memcpy(padded + i * to.plane + to.index(y, 0), x + i * from.plane + from.index(y, 0),
+                      static_cast<size_t>(from.width) * sizeof(float));
+        fill_border(padded + i * to.plane, to, 0);
       }
     });
-    // Read by the last tile and not used; defined, so that no checker complains.
-    std::fill(padded + static_cast<int64_t>(in.batch) * in.channels * plane_, padded + input_floats(), 0.0f);
   }
 
-  // One block of output channels of one image.
-  void run_task(int task, const float* padded, float* lines, float* y) const {
+  void interleave(ThreadPool& pool, const float* maps, float* y) const noexcept {
     const PlanarLayout& out = p_.output;
-    const int block = task % blocks_, group = task / blocks_ % p_.groups, n = task / blocks_ / p_.groups;
-    const int taps = p_.kernel_h * p_.kernel_w, phases = static_cast<int>(phases_.size());
-    const int64_t packed = static_cast<int64_t>(group) * blocks_ + block;
-    const float* x = padded + (static_cast<int64_t>(n) * p_.input.channels + static_cast<int64_t>(group) * ic_) * plane_;
-    const float* weights = weights_.data() + packed * taps * ic_ * kTransposeOc;
-    const int channels = std::min(kTransposeOc, oc_ - block * kTransposeOc);
-    float* plane =
-        y + (static_cast<int64_t>(n) * out.channels + static_cast<int64_t>(group) * oc_ + block * kTransposeOc) * out.plane;
-    for (int row = 0; row < out.height; ++row) {
-      for (int k = 0; k < phases; ++k) {
-        const Phase& phase = phases_[k];
-        const int64_t first = first_tap_[static_cast<size_t>(row) * phases + k],
-                      last = first_tap_[static_cast<size_t>(row) * phases + k + 1];
-        rows_.accumulate(x, plane_, ic_, weights, taps_.data() + first, static_cast<int>(last - first),
-                         bias_.data() + packed * kTransposeOc, lines, static_cast<int64_t>(row_floats_), phase.pixels);
-        for (int o = 0; o < channels; ++o) {
-          const float* line = lines + static_cast<size_t>(o) * row_floats_;
-          float* to = plane + o * out.plane + out.index(row, phase.first);
-          for (int j = 0; j < phase.pixels; ++j) to[static_cast<int64_t>(j) * p_.stride_w] = line[j];
-        }
+    parallel_rows(pool, static_cast<int64_t>(out.batch) * out.channels, out.height, out.plane, [&](int64_t plane, RowRange rows) {
+      const auto image = plane / out.channels;
+      const int oc = static_cast<int>(plane % out.channels);
+      for (int row = rows.first; row < rows.last; ++row)
+        interleave_row(maps + image * conv_.output.channels * conv_.output.plane, oc, row,
+                       y + plane * out.plane + out.index(row, 0));
+      fill_border(y + plane * out.plane, out, 0, rows);
+    });
+  }
+
+  void interleave_row(const float* maps, int oc, int row, float* y) const noexcept {
+    const int stride = p_.stride_w, width = p_.output.width, row_phase = rows_.index_of[static_cast<size_t>(row % p_.stride_h)];
+    const int columns = static_cast<int>(columns_.phases.size());
+    const auto map_row = [&](int number) {
+      const int column_phase = columns_.index_of[static_cast<size_t>(number)];
+      const int phase = row_phase < 0 || column_phase < 0 ? phases_ - 1 : row_phase * columns + column_phase;
+      return maps + channel_of(phase, oc) * conv_.output.plane + conv_.output.index(row / p_.stride_h, 0);
+    };
+    if (stride == 1) {
+      std::memcpy(y, map_row(0), static_cast<size_t>(width) * sizeof(float));
+    } else if (stride == 2 && width > 1) {
+      interleave_.two(map_row(0), map_row(1), y, width);
+    } else {
+      for (int number = 0; number < std::min(stride, width); ++number) {
+        const float* from = map_row(number);
+        for (int x = number; x < width; x += stride) y[x] = *from++;
       }
-      if (p_.activation.kind == ActivationKind::none) continue;
-      for (int o = 0; o < channels; ++o) rows_.activate(plane + o * out.plane + out.index(row, 0), out.width, p_.activation);
     }
-    for (int o = 0; o < channels; ++o) fill_border(plane + o * out.plane, out, 0);
   }
 
   ConvTranspose2dProblem p_;
-  const TransposeRows& rows_;
-  int ic_ = 0, oc_ = 0, blocks_ = 0;  // of one group
-  std::vector<Phase> phases_;
-  int left_ = 0, pitch_ = 0;  // of the padded input, whose plane has no rows above or below
-  int64_t plane_ = 0;
-  size_t row_floats_ = 0;  // of a line of the workspace
-  std::vector<float> weights_, bias_;
-  std::vector<TransposeTap> taps_;
-  std::vector<int64_t> first_tap_;  // [output row][phase], and the end
-};
-
-class ConvTransposeKernel final : public PreparedKernel {
- public:
-  ConvTransposeKernel(const KernelEntry& entry, ConvTranspose body, double density, int64_t dense_macs) : body_(std::move(body)) {
-    info_.kernel = entry.name;
-    info_.format = "dense";
-    info_.isa = entry.isa;
-    info_.density = density;
-    info_.macs = body_.macs();
-    info_.dense_macs = dense_macs;
-    workspace_bytes_ = body_.workspace_bytes();
-    packed_bytes_ = body_.packed_bytes();
-  }
-  void run(const KernelArgs& args) const noexcept override { body_(args); }
-
- private:
-  ConvTranspose body_;
+  Axis rows_, columns_;
+  const InterleaveRows& interleave_;
+  int phases_ = 0;
+  Conv2dProblem conv_;
+  bool copies_ = false;  // the input's border is too small
+  std::unique_ptr<PreparedKernel> kernel_;
 };
 
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose2dProblem& problem, Span<const float> weights,
                                                              Span<const float> bias, const KernelOptions& options) {
-  constexpr const char* kStep = "conv_transpose2d";
   const PlanarLayout &in = problem.input, &out = problem.output;
   check(problem.groups >= 1 && in.channels % problem.groups == 0 && out.channels % problem.groups == 0, kStep,
         std::to_string(problem.groups) + " groups do not divide " + std::to_string(in.channels) + " and " +
@@ -239,16 +237,13 @@ std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose
       static_cast<size_t>(in.channels) * (out.channels / problem.groups) * problem.kernel_h * problem.kernel_w;
   check(weights.size() == expected, kStep,
         "expected " + std::to_string(expected) + " weights, found " + std::to_string(weights.size()));
-  check(bias.empty() || bias.size() == static_cast<size_t>(out.channels), kStep,
-        "expected " + std::to_string(out.channels) + " biases, found " + std::to_string(bias.size()));
+  check_per_channel(kStep, "biases", bias.size(), out.channels);
   check(in.batch == out.batch, kStep, "batches differ");
-  check_tables(kStep, ConvTranspose::table_bytes(problem));
+  // Taps that are looked at to find the phases.
+  check_tables(kStep, std::max(int64_t{std::min(problem.stride_h, out.height)} * problem.kernel_h,
+                               int64_t{std::min(problem.stride_w, out.width)} * problem.kernel_w));
   const KernelEntry& entry = select_kernel("conv_transpose2d", "conv_transpose2d_f32", options);
-  const int64_t nonzero = static_cast<int64_t>(weights.size()) - std::count(weights.begin(), weights.end(), 0.0f);
-  const int64_t dense_macs = static_cast<int64_t>(expected) * in.batch * in.height * in.width;
-  return std::make_unique<ConvTransposeKernel>(
-      entry, ConvTranspose(problem, weights, bias, *EDGELANE_FOR_ISA(entry.isa, transpose_rows)),
-      weights.empty() ? 1.0 : static_cast<double>(nonzero) / static_cast<double>(weights.size()), dense_macs);
+  return std::make_unique<ConvTranspose>(problem, weights, bias, entry, options);
 }
 
 }  // namespace edgelane

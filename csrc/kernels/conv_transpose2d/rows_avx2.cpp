@@ -3,6 +3,6 @@
 
 namespace edgelane::avx2 {
 
-extern const TransposeRows transpose_rows = make_rows<VecF32Avx2>();
+extern const InterleaveRows interleave_rows = make_rows<VecF32Avx2>();
 
 }  // namespace edgelane::avx2

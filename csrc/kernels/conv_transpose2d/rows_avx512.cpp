@@ -3,6 +3,6 @@
 
 namespace edgelane::avx512 {
 
-extern const TransposeRows transpose_rows = make_rows<VecF32Avx512>();
+extern const InterleaveRows interleave_rows = make_rows<VecF32Avx512>();
 
 }  // namespace edgelane::avx512

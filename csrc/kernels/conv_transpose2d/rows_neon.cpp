@@ -3,6 +3,6 @@
 
 namespace edgelane::neon {
 
-extern const TransposeRows transpose_rows = make_rows<VecF32Neon>();
+extern const InterleaveRows interleave_rows = make_rows<VecF32Neon>();
 
 }  // namespace edgelane::neon

@@ -3,6 +3,6 @@
 
 namespace edgelane::scalar {
 
-extern const TransposeRows transpose_rows = make_rows<VecF32Scalar>();
+extern const InterleaveRows interleave_rows = make_rows<VecF32Scalar>();
 
 }  // namespace edgelane::scalar
