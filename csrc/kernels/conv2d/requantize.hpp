@@ -1,6 +1,6 @@
 // From int32 accumulators to real or int8 results: export/FORMAT.md, "Arithmetic", with the scales folded into as few float32
-// factors as possible. Reference and optimised kernels use the same factors in the same order of operations, fused where it says
-// fma, so their results are equal bit for bit.
+// factors as possible. Reference and optimised kernels use the same factors in the same order of operations, without fused
+// multiply-adds, so their results are equal bit for bit, and sums that lie exactly between two steps fall as in other engines.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,7 @@ inline ClampBounds clamp_bounds(const Activation& a) {
 // The unit of v below is the output's scale where the activation is a clamp and the output int8, else 1.
 //   u = float(acc + bias[oc]), s = multiplier[oc]
 //   has_intermediate:  u = round(clamp(u * s, intermediate_lo, intermediate_hi)), s = intermediate_scale
-//   v = u * s;  has_residual: v = v + fma(float(stored residual), residual_scale, residual_shift)
+//   v = u * s;  has_residual: v = v + float(stored residual - residual_zero) * residual_scale
 //   general:           v = activate(v); float output: v as it is;  int8 output: v = v * inverse_output, NaN becoming 0
 //   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
 // A NaN, which scales that overflow can make of an accumulator of 0, is clamped to the lower bound.
@@ -45,7 +45,8 @@ struct Requantize {
   bool has_intermediate = false, has_residual = false, float_output = false;
   bool general = false;  // the activation is not a clamp
   float intermediate_lo = 0, intermediate_hi = 0, intermediate_scale = 0;
-  float residual_scale = 0, residual_shift = 0;  // the shift is the zero point's real value, negative
+  float residual_scale = 0;
+  int32_t residual_zero = 0;  // biased
   float inverse_output = 1;
   float lo = 0, hi = 0;
   int32_t output_zero = 0;     // biased
@@ -77,7 +78,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
     r.intermediate_scale = q.intermediate.scale / unit;
   }
   r.residual_scale = q.residual.scale / unit;
-  r.residual_shift = -static_cast<float>(q.residual.zero_point + kActivationBias) * r.residual_scale;
+  r.residual_zero = q.residual.zero_point + kActivationBias;
   r.inverse_output = 1.0f / q.output.scale;
   const ClampBounds bounds = r.general ? ClampBounds{} : clamp_bounds(activation);
   if (q.float_output) {
@@ -126,7 +127,7 @@ inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, co
     s = r.intermediate_scale;
   }
   float v = u * s;
-  if (r.has_residual) v = v + std::fma(static_cast<float>(residual), r.residual_scale, r.residual_shift);
+  if (r.has_residual) v = v + static_cast<float>(residual - r.residual_zero) * r.residual_scale;
   if (r.general) {
     v = activate(v, r.activation);
     if (r.float_output) return v;

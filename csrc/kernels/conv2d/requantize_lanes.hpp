@@ -22,7 +22,7 @@ EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
 // A residual's value in the unit of the sum; `stored` holds one byte in each lane.
 template <class V>
 EDGELANE_INLINE V residual_lanes(typename V::Int stored, const Requantize& r) {
-  return fused(stored.to_float(), V::broadcast(r.residual_scale), V::broadcast(r.residual_shift));
+  return (stored - V::Int::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
 }
 
 // Steps of the intermediate quantisation.

@@ -215,7 +215,6 @@ struct VecF32Avx2 {
     return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x31)};
   }
   friend EDGELANE_INLINE VecF32Avx2 muladd(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-  friend EDGELANE_INLINE VecF32Avx2 fused(VecF32Avx2 a, VecF32Avx2 b, VecF32Avx2 c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Avx2 VecI32Avx2::to_float() const { return {_mm256_cvtepi32_ps(v)}; }

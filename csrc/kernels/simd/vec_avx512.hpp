@@ -213,7 +213,6 @@ struct VecF32Avx512 {
   friend EDGELANE_INLINE VecF32Avx512 muladd(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }
-  friend EDGELANE_INLINE VecF32Avx512 fused(VecF32Avx512 a, VecF32Avx512 b, VecF32Avx512 c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Avx512 VecI32Avx512::to_float() const { return {_mm512_cvtepi32_ps(v)}; }

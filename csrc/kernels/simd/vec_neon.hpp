@@ -228,7 +228,6 @@ struct VecF32Neon {
   friend EDGELANE_INLINE VecF32Neon interleave_low(VecF32Neon a, VecF32Neon b) { return {vzip1q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon interleave_high(VecF32Neon a, VecF32Neon b) { return {vzip2q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon muladd(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
-  friend EDGELANE_INLINE VecF32Neon fused(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return muladd(a, b, c); }
 };
 
 EDGELANE_INLINE VecF32Neon VecI32Neon::to_float() const { return {vcvtq_f32_s32(v)}; }

@@ -6,7 +6,7 @@
 //   v.store/storeu/store_first(p, n)/store_mask(p, bits)   bit i of `bits` is lane i
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
-//   muladd(a, b, c) is a * b + c, rounded once or twice; fused(a, b, c) rounds once
+//   muladd(a, b, c) is a * b + c, rounded once or twice
 //   pack_quads(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to 0..255
 //   in_register(a) is a; GCC then keeps it in a register, where it would else load a value again for each of its uses
 //   even_lanes(a, b), odd_lanes(a, b): of the lanes of a and then b, those at even or odd places
@@ -242,8 +242,6 @@ struct VecF32Scalar {
   // a * b + c as one or two roundings, whichever is fast: for sums whose tolerance is derived from their length anyway.
   friend EDGELANE_INLINE VecF32Scalar muladd(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
       EDGELANE_LANES(VecF32Scalar, a.v[i] * b.v[i] + c.v[i]);
-  friend EDGELANE_INLINE VecF32Scalar fused(VecF32Scalar a, VecF32Scalar b, VecF32Scalar c)
-      EDGELANE_LANES(VecF32Scalar, std::fma(a.v[i], b.v[i], c.v[i]));
 };
 
 #undef EDGELANE_LANES
