@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "kernels/registry.hpp"
 
@@ -24,7 +25,7 @@ template <class Run>
 class FunctionKernel final : public PreparedKernel {
  public:
   FunctionKernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes,
-                 std::initializer_list<bool> replaceable)
+                 std::initializer_list<bool> replaceable, std::vector<int64_t> places)
       : run_(std::move(run)) {
     info_.kernel = entry.name;
     info_.format = "-";
@@ -36,6 +37,7 @@ class FunctionKernel final : public PreparedKernel {
       if (allowed) allow_replacing(input);
       ++input;
     }
+    allow_inside_output(std::move(places));
   }
   void run(const KernelArgs& args) const noexcept override { run_(args); }
 
@@ -44,10 +46,12 @@ class FunctionKernel final : public PreparedKernel {
 };
 
 // packed_bytes: what `run` keeps in memory of its own. replaceable: for each input, whether the output may take its place.
+// places: PreparedKernel::place_in_output of each input.
 template <class Run>
 std::unique_ptr<PreparedKernel> make_kernel(const KernelEntry& entry, size_t workspace_bytes, Run run, size_t packed_bytes = 0,
-                                            std::initializer_list<bool> replaceable = {}) {
-  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run), packed_bytes, replaceable);
+                                            std::initializer_list<bool> replaceable = {}, std::vector<int64_t> places = {}) {
+  return std::make_unique<FunctionKernel<Run>>(entry, workspace_bytes, std::move(run), packed_bytes, replaceable,
+                                               std::move(places));
 }
 
 }  // namespace edgelane

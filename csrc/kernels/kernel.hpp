@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/cpu_features.hpp"
 #include "core/thread_pool.hpp"
@@ -40,13 +42,18 @@ class PreparedKernel {
   // Whether the output may lie where input `i` does, whose values are then gone: the kernel reads each of its elements at the
   // latest when it writes the output's element there, and nowhere else, and both have the same layout.
   bool may_replace(size_t i) const { return i < 32 && (replaceable_inputs_ >> i & 1) != 0; }
+  // Where in the output, in bytes from its beginning, input `i` is a part of it as it stands, so that an input that lies there
+  // need not be copied; -1: nowhere.
+  int64_t place_in_output(size_t i) const { return i < places_in_output_.size() ? places_in_output_[i] : -1; }
 
  protected:
   void allow_replacing(size_t i) { replaceable_inputs_ |= uint32_t{1} << i; }
+  void allow_inside_output(std::vector<int64_t> places) { places_in_output_ = std::move(places); }
 
   KernelInfo info_;
   size_t workspace_bytes_ = 0;
   uint32_t replaceable_inputs_ = 0;
+  std::vector<int64_t> places_in_output_;
   size_t packed_bytes_ = 0;  // weights, and tables that grow with shapes, as this kernel keeps them
 };
 

@@ -12,22 +12,56 @@
 namespace edgelane {
 namespace {
 
-// The requests as buffers to place: `chain[i]` is the buffer of request i.
-std::vector<BufferRequest> join_chains(Span<const BufferRequest> requests, std::vector<size_t>& chain) {
-  std::vector<BufferRequest> buffers;
-  chain.resize(requests.size());
+// Where a request lies: `at` bytes from the beginning of a buffer.
+struct Place {
+  size_t buffer, at;
+};
+
+// The requests as buffers to place: those that are linked to each other are one, which lives from the first of them to the last.
+std::vector<BufferRequest> join_linked(Span<const BufferRequest> requests, std::vector<Place>& places) {
+  struct Link {
+    size_t to;
+    int64_t distance;
+  };
+  std::vector<std::vector<Link>> links(requests.size());
+  const auto link = [&](size_t request, int other, size_t at) {
+    if (other < 0) return;
+    links[request].push_back({static_cast<size_t>(other), -static_cast<int64_t>(at)});
+    links[static_cast<size_t>(other)].push_back({request, static_cast<int64_t>(at)});
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    link(i, requests[i].replaces, 0);
+    link(i, requests[i].inside, requests[i].at);
+  }
   std::vector<size_t> by_time(requests.size());
   std::iota(by_time.begin(), by_time.end(), size_t{0});
   std::stable_sort(by_time.begin(), by_time.end(), [&](size_t a, size_t b) { return requests[a].first < requests[b].first; });
-  for (const size_t i : by_time) {  // what a request replaces comes before it
-    const BufferRequest& r = requests[i];
-    if (r.replaces < 0) {
-      chain[i] = buffers.size();
-      buffers.push_back({"", r.bytes, r.first, r.last, -1});
-    } else {
-      chain[i] = chain[static_cast<size_t>(r.replaces)];
-      buffers[chain[i]].last = std::max(buffers[chain[i]].last, r.last);
+  std::vector<BufferRequest> buffers;
+  std::vector<bool> seen(requests.size());
+  places.resize(requests.size());
+  for (const size_t start : by_time) {
+    if (seen[start]) continue;
+    std::vector<std::pair<size_t, int64_t>> members = {{start, 0}};
+    seen[start] = true;
+    int64_t lowest = 0;
+    for (size_t m = 0; m < members.size(); ++m) {
+      const auto [request, position] = members[m];
+      lowest = std::min(lowest, position);
+      for (const Link& l : links[request]) {
+        if (seen[l.to]) continue;
+        seen[l.to] = true;
+        members.emplace_back(l.to, position + l.distance);
+      }
     }
+    BufferRequest buffer{"", 0, requests[start].first, requests[start].last};
+    for (const auto& [request, position] : members) {
+      const BufferRequest& r = requests[request];
+      places[request] = {buffers.size(), static_cast<size_t>(position - lowest)};
+      buffer.bytes = std::max(buffer.bytes, places[request].at + r.bytes);
+      buffer.first = std::min(buffer.first, r.first);
+      buffer.last = std::max(buffer.last, r.last);
+    }
+    buffers.push_back(buffer);
   }
   return buffers;
 }
@@ -37,8 +71,8 @@ bool live_together(const BufferRequest& a, const BufferRequest& b) { return a.fi
 }  // namespace
 
 MemoryPlan plan_memory(Span<const BufferRequest> all) {
-  std::vector<size_t> chain;
-  const std::vector<BufferRequest> requests = join_chains(all, chain);
+  std::vector<Place> places;
+  const std::vector<BufferRequest> requests = join_linked(all, places);
   MemoryPlan plan;
   plan.offsets.resize(requests.size());
   std::vector<size_t> by_size(requests.size());
@@ -66,7 +100,7 @@ MemoryPlan plan_memory(Span<const BufferRequest> all) {
                   i);
   }
   std::vector<size_t> offsets;
-  for (const size_t buffer : chain) offsets.push_back(plan.offsets[buffer]);
+  for (const Place& place : places) offsets.push_back(plan.offsets[place.buffer] + place.at);
   plan.offsets = std::move(offsets);
   return plan;
 }
@@ -115,6 +149,13 @@ std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryP
       }
       found->second = event.buffer;
       continue;
+    }
+    // Parts that end now, where they belong, become this one.
+    for (auto part = live.lower_bound(begin); part != live.end() && part->first < end;) {
+      const BufferRequest& r = requests[part->second];
+      const bool joins = r.inside == static_cast<int>(event.buffer) && r.last == event.time && part->first == begin + r.at &&
+                         r.bytes <= end - part->first;
+      part = joins ? live.erase(part) : std::next(part);
     }
     const auto above = live.lower_bound(begin);
     const auto overlap = [&](size_t other) {

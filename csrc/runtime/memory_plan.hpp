@@ -17,6 +17,10 @@ struct BufferRequest {
   // The request whose memory this one takes over, from the same offset on, at the time at which that one ends: a step that works
   // in place. -1: none. One request takes over another at most once, and is not larger.
   int replaces = -1;
+  // The request that this one becomes a part of, `at` bytes (a multiple of 64) from its beginning on, at the time at which this
+  // one ends and that one begins: an input of a concatenation. -1: none.
+  int inside = -1;
+  size_t at = 0;
 };
 
 struct MemoryPlan {
@@ -25,11 +29,11 @@ struct MemoryPlan {
 };
 
 // Greedy by size: the largest buffer first, each into the smallest gap between those that live at the same time. Requests that
-// take over from each other are one buffer.
+// take over from each other, or become parts of one, are one buffer.
 MemoryPlan plan_memory(Span<const BufferRequest> requests);
 
 // Checks a plan without sharing code with plan_memory: alignment, bounds, and at every time no two buffers on the same byte but
-// for one that takes over another's at that time.
+// for one that takes over another's, or its parts', at that time.
 // Returns what is wrong, or an empty string.
 std::string verify_memory_plan(Span<const BufferRequest> requests, const MemoryPlan& plan);
 

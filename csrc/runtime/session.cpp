@@ -178,6 +178,7 @@ Session::Session(Model& model, Isa isa, int threads, const std::vector<int>& cor
   plan_arena();  // refuses networks that do not fit before a kernel makes tables for them
   prepare(model, descs);
   replace_inputs(model);
+  place_inputs(model);
   request_workspaces();
   plan_arena();
   bind(model, descs);
@@ -271,6 +272,25 @@ void Session::replace_inputs(const Model& model) {
   }
 }
 
+// Inputs of a concatenation that nobody reads afterwards are computed where they end up.
+void Session::place_inputs(const Model& model) {
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    const Step& step = model.steps[i];
+    const std::vector<int> inputs = kernel_inputs(step);
+    const int slot = slots_[static_cast<size_t>(step.output)];
+    const BufferRequest& output = requests_[static_cast<size_t>(slot)];
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      const int64_t place = steps_[i].kernel->place_in_output(k);
+      if (inputs[k] == kAbsent || place < 0 || output.replaces >= 0) continue;
+      BufferRequest& input = requests_[static_cast<size_t>(slots_[static_cast<size_t>(inputs[k])])];
+      const bool read_once = std::count(inputs.begin(), inputs.end(), inputs[k]) == 1;
+      if (!read_once || input.last != output.first) continue;
+      input.inside = slot;
+      input.at = static_cast<size_t>(place);
+    }
+  }
+}
+
 void Session::request_workspaces() {
   for (size_t i = 0; i < steps_.size(); ++i) {
     const int time = static_cast<int>(i) + 1;
@@ -336,6 +356,7 @@ void Session::describe_plan(const Model& model, const std::vector<TensorDesc>& d
     buffer(requests_[slot], memory_.offsets[slot]);
     out << ' ' << dtype_name(descs[i].dtype) << list(model.tensors[i].shape());
     if (requests_[slot].replaces >= 0) out << " in place of " << requests_[static_cast<size_t>(requests_[slot].replaces)].name;
+    if (requests_[slot].inside >= 0) out << " inside " << requests_[static_cast<size_t>(requests_[slot].inside)].name;
     if (descs[i].planar()) {
       const Border& b = descs[i].layout.border;
       out << " pitch " << descs[i].layout.pitch << " border " << b.top << ' ' << b.left << ' ' << b.bottom << ' ' << b.right;

@@ -99,6 +99,7 @@ class Session {
   void request_activations(const Model& model, const std::vector<TensorDesc>& descs);
   void prepare(Model& model, const std::vector<TensorDesc>& descs);
   void replace_inputs(const Model& model);
+  void place_inputs(const Model& model);
   void request_workspaces();
   void plan_arena();
   void bind(const Model& model, const std::vector<TensorDesc>& descs);

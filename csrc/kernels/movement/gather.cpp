@@ -96,6 +96,24 @@ class PlanarGather {
            inputs_.size() * (sizeof(TensorDesc) + sizeof(tables_[0]) + 256);
   }
 
+  // PreparedKernel::place_in_output: of an input whose planes are some of the output's as they are.
+  std::vector<int64_t> places() const {
+    std::vector<int64_t> result(inputs_.size(), -1);
+    const PlanarLayout& out = output_.layout;
+    const int per_plane = output_.int8() ? kChannelGroup : 1, count = static_cast<int>(channels_.size());
+    if (inputs_.size() < 2 || !strip_ || out.batch != 1 || batch_[0] != 0) return result;
+    for (int first = 0, end; first < count; first = end) {
+      const int source = channels_[first].source;
+      for (end = first + 1; end < count && channels_[end].source == source; ++end) continue;
+      const PlanarLayout& in = inputs_[source].layout;
+      bool alike = in.plane == out.plane && in.origin == out.origin && end - first == in.channels && tables_[source].empty();
+      for (int c = first; c < end; ++c) alike = alike && channels_[c].channel == c - first;
+      if (alike && first % per_plane == 0 && (in.channels % per_plane == 0 || end == count))
+        result[source] = first / per_plane * out.plane * static_cast<int64_t>(sizeof(uint32_t));
+    }
+    return result;
+  }
+
   void operator()(const KernelArgs& args) const noexcept {
     const PlanarLayout& out = output_.layout;
     const int groups = out.groups(output_.int8());
@@ -136,6 +154,7 @@ class PlanarGather {
     const PlanarLayout& in = inputs_[source].layout;
     const uint32_t* from = input_plane(inputs, source, n, group);
     uint32_t* to = plane + out.origin;
+    if (from == to) return;  // where it belongs already
     if (strip_) {
       std::memcpy(to, from, static_cast<size_t>(out.strip_length()) * 4);
     } else {
@@ -390,9 +409,9 @@ class TableGather {
 };
 
 template <class Gather>
-std::unique_ptr<PreparedKernel> make_gather(const KernelEntry& entry, Gather gather) {
+std::unique_ptr<PreparedKernel> make_gather(const KernelEntry& entry, Gather gather, std::vector<int64_t> places = {}) {
   const size_t bytes = gather.table_bytes();
-  return make_kernel(entry, 0, std::move(gather), bytes);
+  return make_kernel(entry, 0, std::move(gather), bytes, {}, std::move(places));
 }
 
 }  // namespace
@@ -405,7 +424,11 @@ std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const Kern
                                                     " output of rank " + std::to_string(problem.output.rank));
     }
   }
-  if (PlanarGather::serves(problem)) return make_gather(entry, PlanarGather(problem, entry.isa));
+  if (PlanarGather::serves(problem)) {
+    PlanarGather gather(problem, entry.isa);
+    std::vector<int64_t> places = gather.places();
+    return make_gather(entry, std::move(gather), std::move(places));
+  }
   switch (dtype_bytes(problem.output.dtype)) {
     case 1:
       return make_gather(entry, TableGather<uint8_t>(problem));

@@ -82,6 +82,36 @@ TEST(MemoryPlan, TheVerifierRefusesToReplaceWhatIsStillThere) {
   expect_wrong({x, {"y", 100, 2, 4, 0}, {"z", 100, 3, 3}}, {0, 0, 64}, "\"z\" at 64 to 164 overlaps \"y\" at time 3");
 }
 
+TEST(MemoryPlan, PartsLieInsideWhatTheyBecome) {
+  // a, then b in its place, and c become y; z takes y's place, and is itself the second part of w.
+  std::vector<BufferRequest> requests = {{"a", 128, 0, 1}, {"b", 128, 1, 3, 0, 3, 0},  {"c", 64, 2, 3, -1, 3, 128},
+                                         {"y", 192, 3, 4}, {"z", 192, 4, 6, 3, 6, 64}, {"v", 64, 5, 6, -1, 6, 0},
+                                         {"w", 256, 6, 7}, {"other", 64, 1, 6}};
+  const MemoryPlan plan = plan_memory(requests);
+  EXPECT_EQ(verify_memory_plan(requests, plan), "");
+  const size_t w = plan.offsets[6];
+  for (const auto& [request, at] : std::vector<std::pair<size_t, size_t>>{{0, 64}, {1, 64}, {2, 192}, {3, 64}, {4, 64}, {5, 0}})
+    EXPECT_EQ(plan.offsets[request], w + at) << requests[request].name;
+  EXPECT_EQ(plan.arena_bytes, 256u + 64);
+}
+
+TEST(MemoryPlan, TheVerifierRefusesPartsThatAreNot) {
+  const auto wrong = [](const std::vector<BufferRequest>& requests, std::vector<size_t> offsets) {
+    MemoryPlan plan;
+    plan.offsets = std::move(offsets);
+    plan.arena_bytes = 1024;
+    return verify_memory_plan(requests, plan);
+  };
+  const BufferRequest y{"y", 192, 2, 3}, a{"a", 128, 0, 2, -1, 0, 0}, b{"b", 64, 1, 2, -1, 0, 128};
+  EXPECT_EQ(wrong({y, a, b}, {0, 0, 128}), "");
+  EXPECT_EQ(wrong({y, a, b}, {0, 0, 256}), "") << "a part that lies elsewhere is copied";
+  EXPECT_NE(wrong({y, a, b}, {0, 64, 192}), "");                                                  // not where it belongs
+  EXPECT_NE(wrong({y, a, {"b", 64, 1, 3, -1, 0, 128}}, {0, 0, 128}), "");                         // lives on
+  EXPECT_NE(wrong({y, a, {"b", 64, 1, 2}}, {0, 0, 128}), "");                                     // no part of it
+  EXPECT_NE(wrong({y, a, {"b", 128, 1, 2, -1, 0, 128}}, {0, 0, 128}), "");                        // reaches beyond it
+  EXPECT_NE(wrong({y, {"a", 128, 0, 2, -1, 0, 0}, {"b", 64, 1, 2, -1, 0, 64}}, {0, 0, 64}), "");  // two parts on one byte
+}
+
 TEST(MemoryPlan, RandomGraphsAreSoundAndNotWasteful) {
   std::mt19937 random(11);
   size_t planned = 0, needed = 0;

@@ -257,6 +257,48 @@ TEST(Session, StepsThatCanWorkInPlace) {
   }
 }
 
+// Branches that are computed where their concatenation has them, against the same network in which somebody else needs them.
+template <class T>
+void compare_concat_in_place(DType dtype, uint32_t channels, bool expected_inside) {
+  const bool int8 = dtype == DType::int8;
+  const float scale = int8 ? 0.05f : 0.0f;
+  const int zero = int8 ? 3 : 0;
+  std::vector<std::vector<uint8_t>> results;
+  for (const bool kept : {false, true}) {
+    LaneWriter w;
+    const LaneWriter::Dims part = {1, channels, 9, 13}, whole = {1, 2 * channels, 9, 13};
+    const auto branch = [&](const char* name) {
+      return kept ? w.output(name, dtype, part, scale, zero) : w.intermediate(name, dtype, part, scale, zero);
+    };
+    const uint32_t x = w.input("x", dtype, part, scale, zero), a = branch("a"), b = branch("b");
+    const uint32_t joined = w.intermediate("joined", dtype, whole, scale, zero), y = w.output("y", dtype, part, scale, zero);
+    const auto weights = [&](const char* name, uint32_t ic, uint32_t side) {
+      std::vector<T> v(channels * ic * side * side);
+      for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<T>(static_cast<int>(i * 7 % 11) - 5);
+      const LaneWriter::Dims dims = {channels, ic, side, side};
+      return int8 ? w.constant<T>(name, dims, v, {0.02f}) : w.constant<T>(name, dims, v);
+    };
+    w.step("one", Op::conv2d, {x, weights("w1", channels, 1)}, a);
+    w.step("three", Op::conv2d, {x, weights("w2", channels, 3)}, b, {ints(K::pads, {1, 1, 1, 1})});
+    w.step("join", Op::concat, {a, b}, joined, {ints(K::axis, {1})});
+    w.step("last", Op::conv2d, {joined, weights("w3", 2 * channels, 3)}, y, {ints(K::pads, {1, 1, 1, 1})});
+    EXPECT_EQ(load(w)->plan().find("inside joined") != std::string::npos, !kept && expected_inside) << load(w)->plan();
+    for (const int threads : {1, 3}) {
+      RunnableSession session(load(w, threads));
+      EXPECT_EQ(session.run(), StatusCode::ok);
+      EXPECT_EQ(session.run(), StatusCode::ok) << "and once more on what the first run left";
+      results.push_back(session.output_arrays.back());
+    }
+  }
+  for (const std::vector<uint8_t>& result : results) EXPECT_EQ(result, results[0]) << channels << " channels";
+}
+
+TEST(Session, BranchesAreComputedWhereTheirConcatenationHasThem) {
+  compare_concat_in_place<float>(DType::float32, 5, true);
+  compare_concat_in_place<int8_t>(DType::int8, 8, true);
+  compare_concat_in_place<int8_t>(DType::int8, 6, false);  // both have a quad that is not all theirs
+}
+
 // conv + residual with the residual's memory as the output's, against the same network in which somebody else needs the residual.
 template <class T>
 void compare_residual_in_place(DType dtype, uint32_t height, uint32_t width, uint32_t kernel) {
