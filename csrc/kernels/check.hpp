@@ -47,6 +47,13 @@ inline void check_per_channel(const char* step, const char* what, size_t found, 
         std::to_string(found) + " " + what + " for " + std::to_string(channels) + " output channels");
 }
 
+// int8: one bias for each output channel or none, and a weight scale for each or one for all.
+inline void check_quantized(const char* step, size_t biases, size_t weight_scales, int channels) {
+  check_per_channel(step, "biases", biases, channels);
+  check(weight_scales == 1 || weight_scales == static_cast<size_t>(channels), step,
+        std::to_string(weight_scales) + " weight scales for " + std::to_string(channels) + " output channels");
+}
+
 inline bool same_quant(const TensorDesc& a, const TensorDesc& b) {
   return a.quant.scale == b.quant.scale && a.quant.zero_point == b.quant.zero_point;
 }

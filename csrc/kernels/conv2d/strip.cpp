@@ -293,9 +293,7 @@ std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem,
 std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
                                                   const KernelOptions& options) {
-  check_per_channel("conv2d_s8", "biases", bias.size(), problem.output.channels);
-  if (quant.weight_scales.size() != 1)
-    check_per_channel("conv2d_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
+  check_quantized("conv2d_s8", bias.size(), quant.weight_scales.size(), problem.output.channels);
   const WeightRows rows(weights, checked_shape("conv2d_s8", problem, weights.size()));
   auto conv = std::make_unique<StripConv>(problem, weights, rows, choose("conv2d_s8", rows, options), options);
   conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,

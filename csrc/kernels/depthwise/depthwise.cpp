@@ -192,9 +192,7 @@ std::unique_ptr<PreparedKernel> prepare_depthwise_f32(const Conv2dProblem& probl
 std::unique_ptr<PreparedKernel> prepare_depthwise_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                      Span<const int8_t> weights, Span<const int32_t> bias,
                                                      const KernelOptions& options) {
-  check_per_channel("depthwise_s8", "biases", bias.size(), problem.output.channels);
-  if (quant.weight_scales.size() != 1)
-    check_per_channel("depthwise_s8", "weight scales", quant.weight_scales.size(), problem.output.channels);
+  check_quantized("depthwise_s8", bias.size(), quant.weight_scales.size(), problem.output.channels);
   auto conv = std::make_unique<DepthwiseConv>("depthwise_s8", problem, weights, options);
   conv->set_s8(weights, fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights,
                                     bias, conv->input_bias()));

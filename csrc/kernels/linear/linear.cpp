@@ -139,8 +139,7 @@ std::unique_ptr<PreparedKernel> prepare_linear_f32(const LinearProblem& problem,
 std::unique_ptr<PreparedKernel> prepare_linear_s8(const LinearProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
                                                   const KernelOptions& options) {
-  check_per_channel("linear_s8", "biases", bias.size(), problem.oc);
-  if (quant.weight_scales.size() != 1) check_per_channel("linear_s8", "weight scales", quant.weight_scales.size(), problem.oc);
+  check_quantized("linear_s8", bias.size(), quant.weight_scales.size(), problem.oc);
   auto gemm = std::make_unique<Gemm>("linear_s8", problem, weights, options);
   Conv2dS8Params own = quant;
   own.has_intermediate = false;

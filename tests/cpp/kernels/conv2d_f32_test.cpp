@@ -84,12 +84,7 @@ void compare(const KernelLine& line, const Conv2dCase& c, const Activation& acti
   EXPECT_EQ(std::memcmp(y.data(), again.data(), elements * sizeof(float)), 0) << "two threads change the result";
 }
 
-class Conv2dF32 : public testing::TestWithParam<KernelLine> {
- protected:
-  void SetUp() override {
-    if (!runs_here(GetParam().isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(GetParam().isa);
-  }
-};
+class Conv2dF32 : public KernelTest<KernelLine> {};
 
 TEST_P(Conv2dF32, EqualsTheReferenceOnHostileShapes) {
   for (const Conv2dCase& c : conv2d_cases()) compare(GetParam(), c, {ActivationKind::relu, 0, 0}, forced(GetParam()));
@@ -108,18 +103,9 @@ TEST_P(Conv2dF32, AppliesEveryKindOfEpilogue) {
 }
 
 TEST_P(Conv2dF32, EqualsTheReferenceHoweverItIsCut) {
-  for (const Conv2dCase& c : conv2d_cases()) {
-    const std::string name = c.name;
-    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
-    KernelOptions options = forced(GetParam());
-    options.threads = 3;
-    for (const int vectors : {1, 3})
-      for (const int planes : {1, 4}) {
-        options.tile_vectors = vectors;
-        options.chunk_planes = planes;
-        compare(GetParam(), c, {ActivationKind::relu, 0, 0}, options);
-      }
-  }
+  for_each_cut(forced(GetParam()), [&](const Conv2dCase& c, const KernelOptions& options) {
+    compare(GetParam(), c, {ActivationKind::relu, 0, 0}, options);
+  });
 }
 
 TEST_P(Conv2dF32, KeepsNaNInItsOwnPixels) {
@@ -145,13 +131,18 @@ std::vector<KernelLine> lines() {
 INSTANTIATE_TEST_SUITE_P(EveryKernel, Conv2dF32, testing::ValuesIn(lines()),
                          [](const testing::TestParamInfo<KernelLine>& info) { return std::string(info.param.name); });
 
-TEST(Conv2dF32Choice, ReportsWhatThePackingExecutes) {
-  const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, 3, 3, 1, 1, 1, 1, 1, {1, 1, 1, 1}, {}, {1, 1, 1, 1}, "4x1", false};
+// What an instruction set chooses for a layer.
+KernelInfo chosen(const Conv2dCase& c, Isa isa) {
   const Conv2dProblem p = conv2d_problem(c);
   const Tensors t(c, p);
   KernelOptions options;
-  options.isa = available_isas().back();
-  const KernelInfo info = prepare_conv2d_f32(p, t.weights, t.bias, options)->info();
+  options.isa = isa;
+  return prepare_conv2d_f32(p, t.weights, t.bias, options)->info();
+}
+
+TEST(Conv2dF32Choice, ReportsWhatThePackingExecutes) {
+  const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, 3, 3, 1, 1, 1, 1, 1, {1, 1, 1, 1}, {}, {1, 1, 1, 1}, "4x1", false};
+  const KernelInfo info = chosen(c, available_isas().back());
   EXPECT_EQ(info.format, "4x1");
   EXPECT_EQ(info.dense_macs, int64_t{64} * 64 * 9 * 14 * 14);
   EXPECT_NEAR(info.density, 0.3, 0.05);
@@ -160,27 +151,16 @@ TEST(Conv2dF32Choice, ReportsWhatThePackingExecutes) {
 
 TEST(Conv2dF32Choice, TakesWinogradWhereFewWeightsAreZero) {
   const Border one{1, 1, 1, 1};
-  for (const char* pattern : {"dense", "4x1"}) {
-    const Conv2dCase c = {"choice", 1, 64, 56, 56, 64, 3, 3, 1, 1, 1, 1, 1, one, {}, one, pattern, false};
-    const Conv2dProblem p = conv2d_problem(c);
-    const Tensors t(c, p);
-    for (Isa isa : available_isas()) {
-      KernelOptions options;
-      options.isa = isa;
-      const KernelInfo info = prepare_conv2d_f32(p, t.weights, t.bias, options)->info();
+  for (const char* pattern : {"dense", "4x1"})
+    for (const Isa isa : available_isas()) {
+      const KernelInfo info = chosen({"choice", 1, 64, 56, 56, 64, 3, 3, 1, 1, 1, 1, 1, one, {}, one, pattern, false}, isa);
       EXPECT_EQ(info.format, std::string(pattern) == "dense" ? "winograd" : "4x1") << isa_name(isa);
     }
-  }
 }
 
 TEST(Conv2dF32Choice, GoesDenseWhereNothingIsZero) {
-  const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, 1, 1, 1, 1, 1, 1, 1, {}, {}, {1, 1, 1, 1}, "dense", false};
-  const Conv2dProblem p = conv2d_problem(c);
-  const Tensors t(c, p);
-  for (Isa isa : available_isas()) {
-    KernelOptions options;
-    options.isa = isa;
-    const KernelInfo info = prepare_conv2d_f32(p, t.weights, t.bias, options)->info();
+  for (const Isa isa : available_isas()) {
+    const KernelInfo info = chosen({"choice", 1, 64, 14, 14, 64, 1, 1, 1, 1, 1, 1, 1, {}, {}, {1, 1, 1, 1}, "dense", false}, isa);
     EXPECT_EQ(info.format, "dense") << isa_name(isa);
     EXPECT_EQ(info.macs, info.dense_macs) << isa_name(isa);
   }

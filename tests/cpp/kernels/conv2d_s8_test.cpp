@@ -107,12 +107,7 @@ void compare(const KernelLine& line, const Conv2dCase& c, const Activation& acti
   EXPECT_EQ(run_conv2d<uint8_t>(*kernel, t.x.data(), t.residual.data(), bytes, 2), y) << "two threads change the result";
 }
 
-class Conv2dS8 : public testing::TestWithParam<KernelLine> {
- protected:
-  void SetUp() override {
-    if (!runs_here(GetParam().isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(GetParam().isa);
-  }
-};
+class Conv2dS8 : public KernelTest<KernelLine> {};
 
 TEST_P(Conv2dS8, EqualsTheReferenceOnHostileShapes) {
   for (const Conv2dCase& c : conv2d_cases())
@@ -143,18 +138,9 @@ TEST_P(Conv2dS8, AppliesEveryKindOfEpilogue) {
 }
 
 TEST_P(Conv2dS8, EqualsTheReferenceHoweverItIsCut) {
-  for (const Conv2dCase& c : conv2d_cases()) {
-    const std::string name = c.name;
-    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
-    KernelOptions options = forced(GetParam());
-    options.threads = 3;
-    for (const int vectors : {1, 3})
-      for (const int planes : {1, 4}) {
-        options.tile_vectors = vectors;
-        options.chunk_planes = planes;
-        compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, false, false}, options);
-      }
-  }
+  for_each_cut(forced(GetParam()), [&](const Conv2dCase& c, const KernelOptions& options) {
+    compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {-7, 5, 9, false, false}, options);
+  });
 }
 
 TEST_P(Conv2dS8, AccumulatesExtremesExactly) {

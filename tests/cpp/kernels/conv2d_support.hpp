@@ -152,4 +152,30 @@ inline bool runs_here(Isa isa) {
   return false;
 }
 
+// Tests of one kernel, a Line with its instruction set: skipped where the CPU lacks that.
+template <class Line>
+class KernelTest : public testing::TestWithParam<Line> {
+ protected:
+  void SetUp() override {
+    const Isa isa = this->GetParam().isa;
+    if (!runs_here(isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(isa);
+  }
+};
+
+// Calls f(case, options) for shapes with several tiles and chunks, cut into smaller ones than the kernel would choose.
+template <class F>
+void for_each_cut(KernelOptions options, const F& f) {
+  options.threads = 3;
+  for (const Conv2dCase& c : conv2d_cases()) {
+    const std::string name = c.name;
+    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
+    for (const int vectors : {1, 3})
+      for (const int planes : {1, 4}) {
+        options.tile_vectors = vectors;
+        options.chunk_planes = planes;
+        f(c, options);
+      }
+  }
+}
+
 }  // namespace edgelane

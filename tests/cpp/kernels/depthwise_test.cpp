@@ -124,12 +124,7 @@ AlignedBuffer<T> filled(const PlanarLayout& layout, T border, int width, const s
 
 KernelOptions forced(const Line& line) { return {line.isa, line.name}; }
 
-class Depthwise : public testing::TestWithParam<Line> {
- protected:
-  void SetUp() override {
-    if (!runs_here(GetParam().isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(GetParam().isa);
-  }
-};
+class Depthwise : public KernelTest<Line> {};
 class DepthwiseF32 : public Depthwise {};
 class DepthwiseS8 : public Depthwise {};
 

@@ -154,12 +154,7 @@ void compare(const Line& line, const Conv2dCase& c, const Activation& activation
   EXPECT_EQ(std::memcmp(y.data(), again.data(), elements * sizeof(float)), 0) << "three threads change the result";
 }
 
-class Winograd : public testing::TestWithParam<Line> {
- protected:
-  void SetUp() override {
-    if (!runs_here(GetParam().isa)) GTEST_SKIP() << "this CPU lacks " << isa_name(GetParam().isa);
-  }
-};
+class Winograd : public KernelTest<Line> {};
 
 std::vector<Conv2dCase> winograd_cases() {
   const Border no{}, one{1, 1, 1, 1}, two{2, 2, 2, 2}, odd{0, 2, 3, 1};
