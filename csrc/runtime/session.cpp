@@ -272,21 +272,25 @@ void Session::replace_inputs(const Model& model) {
   }
 }
 
-// Inputs of a concatenation that nobody reads afterwards are computed where they end up.
+// Inputs of a concatenation are computed where they end up, if that goes for all of them: the output's memory is taken from the
+// first of them on, and would be taken twice for one that is copied.
 void Session::place_inputs(const Model& model) {
   for (size_t i = 0; i < model.steps.size(); ++i) {
-    const Step& step = model.steps[i];
-    const std::vector<int> inputs = kernel_inputs(step);
-    const int slot = slots_[static_cast<size_t>(step.output)];
+    const PreparedKernel& kernel = *steps_[i].kernel;
+    const std::vector<int> inputs = kernel_inputs(model.steps[i]);
+    const int slot = slots_[static_cast<size_t>(model.steps[i].output)];
     const BufferRequest& output = requests_[static_cast<size_t>(slot)];
-    for (size_t k = 0; k < inputs.size(); ++k) {
-      const int64_t place = steps_[i].kernel->place_in_output(k);
-      if (inputs[k] == kAbsent || place < 0 || output.replaces >= 0) continue;
-      BufferRequest& input = requests_[static_cast<size_t>(slots_[static_cast<size_t>(inputs[k])])];
-      const bool read_once = std::count(inputs.begin(), inputs.end(), inputs[k]) == 1;
-      if (!read_once || input.last != output.first) continue;
-      input.inside = slot;
-      input.at = static_cast<size_t>(place);
+    const auto request = [&](size_t k) -> BufferRequest& {
+      return requests_[static_cast<size_t>(slots_[static_cast<size_t>(inputs[k])])];
+    };
+    bool all = output.replaces < 0;
+    for (size_t k = 0; k < inputs.size() && all; ++k) {
+      all = inputs[k] != kAbsent && kernel.place_in_output(k) >= 0 && request(k).last == output.first &&
+            std::count(inputs.begin(), inputs.end(), inputs[k]) == 1;
+    }
+    for (size_t k = 0; k < inputs.size() && all; ++k) {
+      request(k).inside = slot;
+      request(k).at = static_cast<size_t>(kernel.place_in_output(k));
     }
   }
 }
