@@ -156,7 +156,7 @@ StripGeometry plan_strip(const Conv2dProblem& p, bool int8, int lanes) {
 }
 
 void split_phases(const Conv2dProblem& p, const StripGeometry& g, const uint32_t* input, uint32_t* workspace, int64_t index,
-                  void (*every_second)(const uint32_t* from, uint32_t* to, int count)) noexcept {
+                  EverySecondFunction every_second) noexcept {
   const uint32_t* source = input + index * p.input.plane;
   uint32_t* target = workspace + index * g.plane + g.origin;
   for (const Phase& f : g.phases) {

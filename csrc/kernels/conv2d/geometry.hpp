@@ -64,9 +64,11 @@ void check_conv2d(const Conv2dProblem& problem);
 // `int8`: elements are quads of channels; `lanes`: positions in a vector.
 StripGeometry plan_strip(const Conv2dProblem& problem, bool int8, int lanes);
 
-// Copies plane `index` (image * planes + channel or quad) into its phases; rows of a horizontal stride of 2 by `every_second`
-// (EverySecondFunction of strip_kernel.hpp).
+// Copies every second one of count * 2 - 1 elements.
+using EverySecondFunction = void (*)(const uint32_t* from, uint32_t* to, int count);
+
+// Copies plane `index` (image * planes + channel or quad) into its phases; rows of a horizontal stride of 2 by `every_second`.
 void split_phases(const Conv2dProblem& problem, const StripGeometry& geometry, const uint32_t* input, uint32_t* workspace,
-                  int64_t index, void (*every_second)(const uint32_t* from, uint32_t* to, int count)) noexcept;
+                  int64_t index, EverySecondFunction every_second) noexcept;
 
 }  // namespace edgelane

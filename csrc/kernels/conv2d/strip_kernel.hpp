@@ -63,9 +63,6 @@ struct StripArgs {
 // Computes tile `tile` of image `image` for the groups of output-channel blocks first_group to last_group - 1.
 using StripFunction = void (*)(const StripArgs& args, int image, int tile, int first_group, int last_group);
 
-// Copies every second one of count * 2 - 1 elements.
-using EverySecondFunction = void (*)(const uint32_t* from, uint32_t* to, int count);
-
 struct StripKernel {
   const char* name;
   Isa isa;

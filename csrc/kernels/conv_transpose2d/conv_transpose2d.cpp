@@ -63,7 +63,7 @@ class ConvTranspose final : public PreparedKernel {
       : p_(p),
         rows_(p.input.height, p.output.height, p.kernel_h, p.stride_h, p.dilation_h, p.pad_top),
         columns_(p.input.width, p.output.width, p.kernel_w, p.stride_w, p.dilation_w, p.pad_left),
-        interleave_(*EDGELANE_FOR_ISA(entry.isa, interleave_rows)) {
+        interleave_(EDGELANE_FOR_ISA(entry.isa, interleave_rows)) {
     // Pixels whose phase has no tap are the bias alone: one more phase, of zeros.
     const int with_taps = static_cast<int>(rows_.phases.size() * columns_.phases.size());
     phases_ = with_taps + (with_taps == 0 || rows_.some_without_taps() || columns_.some_without_taps() ? 1 : 0);
@@ -204,7 +204,7 @@ class ConvTranspose final : public PreparedKernel {
     if (stride == 1) {
       std::memcpy(y, map_row(0), static_cast<size_t>(width) * sizeof(float));
     } else if (stride == 2 && width > 1) {
-      interleave_.two(map_row(0), map_row(1), y, width);
+      interleave_(map_row(0), map_row(1), y, width);
     } else {
       for (int number = 0; number < std::min(stride, width); ++number) {
         const float* from = map_row(number);
@@ -215,7 +215,7 @@ class ConvTranspose final : public PreparedKernel {
 
   ConvTranspose2dProblem p_;
   Axis rows_, columns_;
-  const InterleaveRows& interleave_;
+  InterleaveRows interleave_;
   int phases_ = 0;
   Conv2dProblem conv_;
   bool copies_ = false;  // the input's border is too small

@@ -4,22 +4,20 @@
 
 namespace edgelane {
 
-struct InterleaveRows {
-  // y[2 i] = even[i] and y[2 i + 1] = odd[i], n elements of y.
-  void (*two)(const float* even, const float* odd, float* y, int n);
-};
+// y[2 i] = even[i] and y[2 i + 1] = odd[i], n elements of y.
+using InterleaveRows = void (*)(const float* even, const float* odd, float* y, int n);
 
 namespace scalar {
-extern const InterleaveRows interleave_rows;
+void interleave_rows(const float* even, const float* odd, float* y, int n);
 }
 namespace avx2 {
-extern const InterleaveRows interleave_rows;
+void interleave_rows(const float* even, const float* odd, float* y, int n);
 }
 namespace avx512 {
-extern const InterleaveRows interleave_rows;
+void interleave_rows(const float* even, const float* odd, float* y, int n);
 }
 namespace neon {
-extern const InterleaveRows interleave_rows;
+void interleave_rows(const float* even, const float* odd, float* y, int n);
 }
 
 }  // namespace edgelane

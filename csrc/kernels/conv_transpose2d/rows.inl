@@ -1,4 +1,4 @@
-// Bodies of InterleaveRows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
+// The body of interleave_rows over a vector type V (kernels/simd/vec_<isa>.hpp); included by rows_<isa>.cpp.
 #include "kernels/conv_transpose2d/rows.hpp"
 #include "kernels/simd/inline.hpp"
 
@@ -6,7 +6,7 @@ namespace edgelane {
 namespace {
 
 template <class V>
-void interleave_two(const float* even, const float* odd, float* y, int n) {
+EDGELANE_INLINE void interleave(const float* even, const float* odd, float* y, int n) {
   int i = 0;
   for (; 2 * (i + V::width) <= n; i += V::width) {
     const V a = V::loadu(even + i), b = V::loadu(odd + i);
@@ -17,11 +17,6 @@ void interleave_two(const float* even, const float* odd, float* y, int n) {
     y[2 * i] = even[i];
     if (2 * i + 1 < n) y[2 * i + 1] = odd[i];
   }
-}
-
-template <class V>
-constexpr InterleaveRows make_rows() {
-  return {interleave_two<V>};
 }
 
 }  // namespace

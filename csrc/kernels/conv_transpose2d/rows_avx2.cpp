@@ -3,6 +3,6 @@
 
 namespace edgelane::avx2 {
 
-extern const InterleaveRows interleave_rows = make_rows<VecF32Avx2>();
+void interleave_rows(const float* even, const float* odd, float* y, int n) { interleave<VecF32Avx2>(even, odd, y, n); }
 
 }  // namespace edgelane::avx2

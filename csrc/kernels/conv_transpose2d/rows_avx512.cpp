@@ -3,6 +3,6 @@
 
 namespace edgelane::avx512 {
 
-extern const InterleaveRows interleave_rows = make_rows<VecF32Avx512>();
+void interleave_rows(const float* even, const float* odd, float* y, int n) { interleave<VecF32Avx512>(even, odd, y, n); }
 
 }  // namespace edgelane::avx512

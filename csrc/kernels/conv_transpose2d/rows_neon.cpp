@@ -3,6 +3,6 @@
 
 namespace edgelane::neon {
 
-extern const InterleaveRows interleave_rows = make_rows<VecF32Neon>();
+void interleave_rows(const float* even, const float* odd, float* y, int n) { interleave<VecF32Neon>(even, odd, y, n); }
 
 }  // namespace edgelane::neon

@@ -3,6 +3,6 @@
 
 namespace edgelane::scalar {
 
-extern const InterleaveRows interleave_rows = make_rows<VecF32Scalar>();
+void interleave_rows(const float* even, const float* odd, float* y, int n) { interleave<VecF32Scalar>(even, odd, y, n); }
 
 }  // namespace edgelane::scalar

@@ -193,8 +193,9 @@ double winograd_cost(const Conv2dProblem& p, const KernelOptions& options) {
   const int tiles = divide_up(p.output.width, kWinogradTile) * divide_up(p.output.height, kWinogradTile);
   const double vectors = divide_up(tiles, k.lanes), ic = p.input.channels;
   const double oc = divide_up(p.output.channels, k.block_oc) * k.block_oc;
-  // Fitted with AVX-512 to maps of 14x14 to 192x320 with 16 to 256 channels: predicted are 0.85 to 1.1 of the gains measured. The
-  // weights, four times as many bytes as the direct form's, come from beyond the second-level cache.
+  // Fitted with AVX-512 to maps of 14x14 to 192x320 with 16 to 256 channels: predicted are 0.76 (14x14, whose weights bind)
+  // to 1.08 of the gains measured. The weights, four times as many bytes as the direct form's, come from beyond the second-level
+  // cache.
   constexpr double kTransforms = 420, kStreamedWeight = 0.5;
   return kWinogradPlanes * ic * oc * (vectors + kStreamedWeight) + kTransforms * (ic + oc) * vectors;
 }

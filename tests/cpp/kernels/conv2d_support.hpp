@@ -121,6 +121,30 @@ void for_each_weight(const Conv2dCase& c, const F& f) {
       for (int t = 0; t < taps; ++t, ++index) f(index, keeps_weight(c.pattern, o, i, t, 7));
 }
 
+// The float32 tensors of a case: weights, bias and residual from -1 to 1, inputs from lowest_input to 1.
+struct Conv2dFloats {
+  std::vector<float> weights, bias;
+  AlignedBuffer<float> x, residual;
+
+  Conv2dFloats(const Conv2dCase& c, const Conv2dProblem& p, float lowest_input = -1.0f) {
+    std::mt19937 random(1);
+    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+    for_each_weight(c, [&](size_t, bool kept) { weights.push_back(kept ? uniform(random) : 0.0f); });
+    for (int o = 0; o < c.oc; ++o) bias.push_back(uniform(random));
+    x = filled(p.input, lowest_input, random);
+    if (c.residual) residual = filled(p.residual, -1.0f, random);
+  }
+
+  static AlignedBuffer<float> filled(const PlanarLayout& layout, float lowest, std::mt19937& random) {
+    std::uniform_real_distribution<float> uniform(lowest, 1.0f);
+    AlignedBuffer<float> data(layout.bytes(false) / sizeof(float));
+    for (int64_t plane = 0; plane < static_cast<int64_t>(layout.batch) * layout.channels; ++plane)
+      for (int y = 0; y < layout.height; ++y)
+        for (int x = 0; x < layout.width; ++x) data[plane * layout.plane + layout.index(y, x)] = uniform(random);
+    return data;
+  }
+};
+
 // Runs and returns the output, `elements` of T. The output and the workspace hold rubbish before; memory behind both is watched.
 template <class T>
 std::vector<T> run_conv2d(const PreparedKernel& kernel, const void* x, const void* residual, size_t elements, int threads) {
@@ -162,20 +186,27 @@ class KernelTest : public testing::TestWithParam<Line> {
   }
 };
 
-// Calls f(case, options) for shapes with several tiles and chunks, cut into smaller ones than the kernel would choose.
+// Those with several tiles, with several chunks, and with rows of another pitch: one for each way through an epilogue.
+inline std::vector<Conv2dCase> epilogue_cases() {
+  std::vector<Conv2dCase> cases;
+  for (const Conv2dCase& c : conv2d_cases()) {
+    const std::string name = c.name;
+    if (name == "several_tiles" || name == "chunks_of_channels" || name == "narrow_rows_of_other_pitch") cases.push_back(c);
+  }
+  return cases;
+}
+
+// Calls f(case, options) for those shapes, cut into smaller ones than the kernel would choose.
 template <class F>
 void for_each_cut(KernelOptions options, const F& f) {
   options.threads = 3;
-  for (const Conv2dCase& c : conv2d_cases()) {
-    const std::string name = c.name;
-    if (name != "several_tiles" && name != "chunks_of_channels" && name != "narrow_rows_of_other_pitch") continue;
+  for (const Conv2dCase& c : epilogue_cases())
     for (const int vectors : {1, 3})
       for (const int planes : {1, 4}) {
         options.tile_vectors = vectors;
         options.chunk_planes = planes;
         f(c, options);
       }
-  }
 }
 
 }  // namespace edgelane

@@ -47,33 +47,9 @@ std::vector<Line> lines() {
   return found;
 }
 
-struct Tensors {
-  std::vector<float> weights, bias;
-  AlignedBuffer<float> x, residual;
-
-  Tensors(const Conv2dCase& c, const Conv2dProblem& p, float lowest_input) {
-    std::mt19937 random(1);
-    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f), input(lowest_input, 1.0f);
-    for_each_weight(c, [&](size_t, bool kept) { weights.push_back(kept ? uniform(random) : 0.0f); });
-    for (int o = 0; o < c.oc; ++o) bias.push_back(uniform(random));
-    x = AlignedBuffer<float>(p.input.bytes(false) / sizeof(float));
-    for_each_pixel(p.input, [&](size_t at) { x[at] = input(random); });
-    if (!c.residual) return;
-    residual = AlignedBuffer<float>(p.residual.bytes(false) / sizeof(float));
-    for_each_pixel(p.residual, [&](size_t at) { residual[at] = uniform(random); });
-  }
-
-  template <class F>
-  static void for_each_pixel(const PlanarLayout& layout, const F& f) {
-    for (int64_t plane = 0; plane < int64_t{layout.batch} * layout.channels; ++plane)
-      for (int y = 0; y < layout.height; ++y)
-        for (int x = 0; x < layout.width; ++x) f(static_cast<size_t>(plane * layout.plane + layout.index(y, x)));
-  }
-};
-
 // For every pixel of output channel `oc` of an image, what its error is a small multiple of: the sum of the magnitudes of all
 // terms that its tile's transforms and products add up.
-std::vector<double> tile_magnitudes(const Conv2dProblem& p, const Tensors& t, int image, int oc) {
+std::vector<double> tile_magnitudes(const Conv2dProblem& p, const Conv2dFloats& t, int image, int oc) {
   std::vector<double> result(static_cast<size_t>(p.output.height) * p.output.width);
   const int ic = p.input.channels;
   for (int y0 = 0; y0 < p.output.height; y0 += 4)
@@ -112,7 +88,7 @@ void compare(const Line& line, const Conv2dCase& c, const Activation& activation
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   ASSERT_TRUE(is_winograd(p));
-  const Tensors t(c, p, -1.0f);
+  const Conv2dFloats t(c, p);
   const Span<const float> bias = with_bias ? Span<const float>(t.bias) : Span<const float>();
   const auto kernel = prepare_winograd_f32(p, t.weights, bias, forced(line));
   EXPECT_EQ(kernel->info().kernel, line.name);
@@ -191,7 +167,7 @@ TEST_P(Winograd, AppliesEveryKindOfEpilogue) {
 TEST_P(Winograd, StaysFarWithinTheTolerance) {
   const Conv2dCase c = {"layer", 1, 256, 14, 14, 16, 3, 3, 1, 1, 1, 1, 1, {1, 1, 1, 1}, {}, {}, "dense", false};
   const Conv2dProblem p = conv2d_problem(c);
-  const Tensors t(c, p, 0.0f);
+  const Conv2dFloats t(c, p, 0.0f);
   const size_t elements = p.output.bytes(false) / sizeof(float);
   std::vector<float> expected(elements), magnitude(elements);
   reference_conv2d_f32(p, t.weights, t.bias, t.x.data(), nullptr, expected.data(), magnitude.data());
