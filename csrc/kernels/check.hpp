@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/status.hpp"
+#include "formats/activation.hpp"
 #include "formats/tensor.hpp"
 
 namespace edgelane {
@@ -45,6 +46,13 @@ inline void check_same_shape(const char* step, const TensorDesc& a, const Tensor
 inline void check_per_channel(const char* step, const char* what, size_t found, int channels) {
   check(found == 0 || found == static_cast<size_t>(channels), step,
         std::to_string(found) + " " + what + " for " + std::to_string(channels) + " output channels");
+}
+
+// The slopes of a layer that ends in one for each channel, in place of an activation.
+inline void check_slopes(const char* step, size_t found, const Activation& activation, int channels) {
+  check_per_channel(step, "slopes", found, channels);
+  check(found == 0 || activation.kind == ActivationKind::none, step,
+        std::string("expected no activation beside slopes, found ") + activation_name(activation.kind));
 }
 
 // int8: one bias for each output channel or none, and a weight scale for each or one for all.

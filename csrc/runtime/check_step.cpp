@@ -198,6 +198,16 @@ class StepChecker {
       expect_same_shape(input(3), y_);
       expect_dtype(input(3), {x.dtype});
     }
+    slopes(4, oc);
+  }
+
+  // Input `i`, where it is there: a slope for each channel, in place of an activation.
+  void slopes(size_t i, int64_t channels) const {
+    if (!present(i)) return;
+    expect_weight(input(i), DType::float32, {channels});
+    if (a_.activation.kind != ActivationKind::none)
+      fail(kInvalid, "expected no activation beside the slopes ", describe(input(i)), ", found ",
+           activation_name(a_.activation.kind));
   }
 
   void conv_transpose2d() const {
@@ -212,6 +222,7 @@ class StepChecker {
     expect_weight(w, DType::float32, {x.dims[1], w.dims[1], w.dims[2], w.dims[3]});
     const int64_t oc = int64_t{w.dims[1]} * a_.groups;
     if (present(2)) expect_weight(input(2), DType::float32, {oc});
+    slopes(3, oc);
     expect_shape(y_, {x.dims[0], oc, y_.dims[2], y_.dims[3]});
     for (int i = 0; i < 2; ++i) {
       const int64_t extent = (int64_t{w.dims[2 + i]} - 1) * a_.dilations[i] + 1;
@@ -283,6 +294,7 @@ class StepChecker {
     const Tensor& x = float_with_channels();
     expect_weight(input(1), DType::float32, {x.dims[1]});
     expect_weight(input(2), DType::float32, {x.dims[1]});
+    slopes(3, x.dims[1]);
   }
 
   void prelu() const {

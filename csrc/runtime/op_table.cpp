@@ -49,13 +49,13 @@ constexpr uint32_t kWindow = keys(K::strides, K::pads, K::dilations);
 
 constexpr OpRule kOpRules[kOps + 1] = {
     {"", 0, 0, 0, 0},
-    {"conv2d", 2, 4, 2, kWindow | kActivation | keys(K::groups, K::intermediate_scale, K::intermediate_zero_point)},
-    {"conv_transpose2d", 2, 3, 2, kWindow | kActivation | keys(K::groups)},
+    {"conv2d", 2, 5, 2, kWindow | kActivation | keys(K::groups, K::intermediate_scale, K::intermediate_zero_point)},
+    {"conv_transpose2d", 2, 4, 2, kWindow | kActivation | keys(K::groups)},
     {"linear", 2, 3, 2, kActivation},
     {"max_pool2d", 1, 1, 1, kWindow | keys(K::kernel_shape)},
     {"average_pool2d", 1, 1, 1, keys(K::kernel_shape, K::strides, K::pads, K::count_include_pad)},
     {"global_average_pool", 1, 1, 1, 0},
-    {"affine", 3, 3, 3, kActivation},
+    {"affine", 3, 4, 3, kActivation},
     {"unary", 1, 1, 1, kActivation},
     {"prelu", 2, 2, 2, 0},
     {"binary", 2, 2, 2, kActivation | keys(K::function)},
@@ -85,7 +85,7 @@ const OpRule* op_rule(uint16_t op) noexcept { return op >= 1 && op <= kOps ? &kO
 bool is_weight_input(Op op, size_t index) noexcept {
   switch (op) {
     case Op::conv2d:
-      return index == 1 || index == 2;
+      return index == 1 || index == 2 || index == 4;
     case Op::conv_transpose2d:
     case Op::linear:
     case Op::affine:

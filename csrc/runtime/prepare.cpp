@@ -122,7 +122,7 @@ class StepPreparer {
         return pool(PoolProblem::Kind::global_average);
       case Op::affine:
         return prepare_affine({desc(0), y_, a_.activation}, dense_values<float>(tensor(1)), dense_values<float>(tensor(2)),
-                              options_);
+                              options_, optional_values<float>(3));
       case Op::unary:
         return prepare_unary({desc(0), y_, a_.activation}, options_);
       case Op::prelu:
@@ -209,12 +209,12 @@ class StepPreparer {
     p.activation = a_.activation;
     if (!desc(0).int8()) {
       const auto prepare = runs_depthwise(p, false) ? prepare_depthwise_f32 : prepare_conv2d_f32;
-      return prepare(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
+      return prepare(p, WeightValues<float>(w).values(), optional_values<float>(2), options_, optional_values<float>(4));
     }
     Conv2dS8Params quant = s8_params();
     if (present(3)) quant.residual = desc(3).quant;
     const auto prepare = runs_depthwise(p, true) ? prepare_depthwise_s8 : prepare_conv2d_s8;
-    return prepare(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_);
+    return prepare(p, quant, WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_, optional_values<float>(4));
   }
 
   std::unique_ptr<PreparedKernel> conv_transpose2d() const {
@@ -232,7 +232,8 @@ class StepPreparer {
     p.dilation_w = a_.dilations[1];
     p.groups = a_.groups;
     p.activation = a_.activation;
-    return prepare_conv_transpose2d_f32(p, dense_values<float>(w), optional_values<float>(2), options_);
+    return prepare_conv_transpose2d_f32(p, dense_values<float>(w), optional_values<float>(2), options_,
+                                        optional_values<float>(3));
   }
 
   std::unique_ptr<PreparedKernel> linear() const {

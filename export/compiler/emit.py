@@ -18,6 +18,7 @@ MODES = {"resize": ("nearest", "linear", "cubic"), "pad": ("constant", "reflect"
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
 NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
 SPARSE_OPS = ("conv2d", "linear")
+SLOPE_INPUT = {"conv2d": 4, "conv_transpose2d": 3, "affine": 3, "prelu": 1}
 
 
 class Emitter:
@@ -69,6 +70,10 @@ class Emitter:
         for tensor in step.inputs:
             kind = lane_file.CONSTANT if tensor is not None and tensor.data is not None else lane_file.INTERMEDIATE
             inputs.append(None if tensor is None else self._tensor(tensor, kind, tensor.name))
+        slope = step.activation.slope
+        if slope is not None:
+            inputs += [None] * (SLOPE_INPUT[_op(step)] - len(inputs))
+            inputs.append(self._tensor(slope, lane_file.CONSTANT, slope.name))
         while inputs and inputs[-1] is None:
             inputs.pop()
         if step.op in SPARSE_OPS:
@@ -78,7 +83,7 @@ class Emitter:
             self.stats[id(step)] = stats
             self.records[self.index[id(weight)]].block = stats.block
         output = self._tensor(step.output, lane_file.INTERMEDIATE, step.output.name)
-        return StepRecord(step.name, step.op, inputs, output, _attributes(step))
+        return StepRecord(step.name, _op(step), inputs, output, _attributes(step))
 
     def _layer(self, step: Step) -> Layer:
         stored = sum(
@@ -90,12 +95,12 @@ class Emitter:
         stats = self.stats.get(id(step))
         if stats is None:
             form = "dense" if step.op == "conv_transpose2d" else "-"
-            return Layer(step.name, step.op, step.x.dtype, form, form, 1.0, {}, dense_macs, dense_macs, stored)
+            return Layer(step.name, _op(step), step.x.dtype, form, form, 1.0, {}, dense_macs, dense_macs, stored)
         encoding = next((name for name, block in BLOCKS.items() if block == stats.block), "dense")
         macs = round(dense_macs * stats.density)
         return Layer(
             step.name,
-            step.op,
+            _op(step),
             step.x.dtype,
             stats.pattern,
             encoding,
@@ -105,6 +110,11 @@ class Emitter:
             dense_macs,
             stored,
         )
+
+
+def _op(step: Step) -> str:
+    """Return the op of FORMAT.md."""
+    return "prelu" if step.op == "unary" and step.activation.slope is not None else step.op
 
 
 def _macs(step: Step) -> int:
@@ -121,7 +131,7 @@ def _attributes(step: Step) -> dict[str, list[int] | list[float]]:
     result: dict[str, list[int] | list[float]] = {}
     for key, value in step.attributes.items():
         result[key] = _cells(step.op, key, value)
-    if step.activation != NONE:
+    if step.activation != NONE and step.activation.slope is None:
         result["activation"] = [lane_file.ACTIVATIONS[step.activation.kind]]
         if step.activation.alpha or step.activation.beta:
             result["activation_params"] = [_float32(step.activation.alpha), _float32(step.activation.beta)]

@@ -41,11 +41,12 @@ class QuantizedConstant:
 
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise function with the name and parameters of FORMAT.md, "Activations"."""
+    """An element-wise function with the name and parameters of FORMAT.md, "Activations", or "prelu" with its slopes."""
 
     kind: str = "none"
     alpha: float = 0.0
     beta: float = 0.0
+    slope: Tensor | None = None  # of prelu: a constant, one value for each channel
 
 
 NONE = Activation()

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgelane.export.compiler.graph import (
     NONE,
+    Activation,
     Array,
     Graph,
     QuantizedConstant,
@@ -17,6 +18,7 @@ from edgelane.export.compiler.graph import (
 
 # These end in `activation`, so an element-wise function that follows costs nothing.
 TAKES_ACTIVATION = ("conv2d", "conv_transpose2d", "linear", "affine", "binary")
+TAKES_SLOPES = ("conv2d", "conv_transpose2d", "affine")
 WEIGHTED = ("conv2d", "conv_transpose2d", "linear")
 
 
@@ -27,7 +29,8 @@ def clean(graph: Graph) -> None:
 
 def fuse(graph: Graph) -> None:
     """Fold affine steps and padding into convolutions, and activations into the steps before them."""
-    repeat(graph, merge_affines, fold_affine, fold_bias, fold_pad, fuse_activation)
+    repeat(graph, merge_affines, fuse_activation)  # first, for an affine step goes elsewhere with its activation
+    repeat(graph, merge_affines, split_affine, fold_affine, fold_bias, fold_pad, fuse_activation)
 
 
 def bypass(graph: Graph, step: Step, source: Tensor) -> None:
@@ -100,10 +103,15 @@ def channel_shuffle(graph: Graph, step: Step) -> bool:
     return True
 
 
+def takes(step: Step, activation: Activation) -> bool:
+    """Whether a step could end in `activation`."""
+    return step.op in (TAKES_SLOPES if activation.kind == "prelu" else TAKES_ACTIVATION) and step.activation == NONE
+
+
 def fuse_activation(graph: Graph, step: Step) -> bool:
     """Move a unary step into the step that produces its input."""
     before = step.x.producer if step.op == "unary" else None
-    if before is None or before.op not in TAKES_ACTIVATION or before.activation != NONE:
+    if before is None or not takes(before, step.activation):
         return False
     if graph.only_consumer(before.output) is not step:
         return False
@@ -146,10 +154,49 @@ def merge_affines(graph: Graph, step: Step) -> bool:
     return True
 
 
+def split_affine(graph: Graph, step: Step) -> bool:
+    """Move an affine step before the concatenation of channels that it follows, where that lets a layer take its part.
+
+    The others keep an affine step of their own, which costs what it did.
+    """
+    concat = step.x.producer if step.op == "affine" else None
+    if concat is None or concat.op != "concat" or concat.attributes["axis"] != 1:
+        return False
+    parts = [part for part in concat.inputs if part is not None]
+    alone = graph.only_consumer(concat.output) is step and all(graph.only_consumer(part) is concat for part in parts)
+    layers = [part.producer for part in parts if part.producer is not None and part.producer.op in WEIGHTED]
+    if not alone or not any(layer.activation == NONE and len(layer.inputs) <= 3 for layer in layers):
+        return False
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    pieces = [np.split(values, ends) for values in constants(step)]
+    slope = step.activation.slope
+    slopes = np.split(slope.data, ends) if slope is not None and slope.data is not None else [None] * len(parts)
+    moved: list[Tensor | None] = []
+    for number, (part, scale, shift, slope_piece) in enumerate(zip(parts, *pieces, slopes, strict=True)):
+        name = f"{step.output.name}.{number}"
+        inputs: list[Tensor | None] = [
+            part,
+            _float_constant(f"{name}.scale", scale),
+            _float_constant(f"{name}.shift", shift),
+        ]
+        activation = step.activation
+        if slope_piece is not None:
+            activation = Activation("prelu", slope=_float_constant(f"{name}.slope", slope_piece))
+        own = Step("affine", step.name, inputs, Tensor(name, part.shape), activation=activation)
+        moved.append(graph.add(own, before=concat))
+    graph.set_inputs(concat, moved)
+    graph.take_over(concat, step)
+    return True
+
+
+def _float_constant(name: str, values: Array) -> Tensor:
+    return Tensor(name, values.shape, "float32", np.ascontiguousarray(values, dtype=np.float32))
+
+
 def fold_affine(graph: Graph, step: Step) -> bool:
     """Fold an affine step (BatchNorm, a scale, a shift) into the weights and bias of the layer before it."""
     before = step.x.producer if step.op == "affine" else None
-    if before is None or before.op not in WEIGHTED or before.activation != NONE:
+    if before is None or before.op not in WEIGHTED or not takes(before, step.activation):
         return False
     if graph.only_consumer(before.output) is not step or (before.op == "linear" and len(step.x.shape) != 2):
         return False

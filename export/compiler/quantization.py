@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelane.export.compiler.graph import NONE, Graph, Step, Tensor, repeat
-from edgelane.export.compiler.passes import bypass
+from edgelane.export.compiler.passes import bypass, fuse_activation
 
 INT32_LIMIT = 2**31 - 1
 # These give the same integers before and after: they pick elements, and rounding keeps order.
@@ -23,7 +23,7 @@ def quantize(graph: Graph) -> None:
     repeat(graph, drop_round_trip, hoist_quantize, sink_dequantize, int8_step)
     merge_equal(graph)
     repeat(graph, int8_layer)
-    repeat(graph, fuse_int8_residual)
+    repeat(graph, fuse_int8_residual, fuse_activation, quantize_output)
     repeat(graph, drop_round_trip, int8_step)
 
 
@@ -71,16 +71,35 @@ def drop_round_trip(graph: Graph, step: Step) -> bool:
 
 def hoist_quantize(graph: Graph, step: Step) -> bool:
     """Quantise before a step that only moves elements, rather than after it."""
+    if step.op == "concat":
+        return _hoist_over_concat(graph, step)
     last = _quantizer(graph, step.output) if _is_movement(step) and step.output.dtype == "float32" else None
     if last is None:
         return False
-    x = step.x
-    first = Step("quantize", last.name, [x], Tensor(f"{last.output.name}.early", x.shape, "int8"))
-    first.output.quantization, first.output.stored_as = last.output.quantization, last.output.stored_as
-    graph.add(first, before=step)
-    graph.set_inputs(step, [first.output])
+    graph.set_inputs(step, [_quantized_early(graph, step.x, last, f"{last.output.name}.early", step)])
     graph.take_over(step, last)
     return True
+
+
+def _hoist_over_concat(graph: Graph, step: Step) -> bool:
+    """Quantise what a concatenation reads, unless all of that is int8 already: then it does so itself."""
+    parts = [part for part in step.inputs if part is not None]
+    last = _quantizer(graph, step.output) if step.output.dtype == "float32" else None
+    if last is None or all(_dequantized(part) is not None for part in parts):
+        return False
+    names = [f"{last.output.name}.early.{number}" for number in range(len(parts))]
+    graph.set_inputs(
+        step, [_quantized_early(graph, part, last, name, step) for part, name in zip(parts, names, strict=True)]
+    )
+    graph.take_over(step, last)
+    return True
+
+
+def _quantized_early(graph: Graph, x: Tensor, last: Step, name: str, before: Step) -> Tensor:
+    """Return `x` quantised as `last` quantises, by a new step in front of `before`."""
+    first = Step("quantize", last.name, [x], Tensor(name, x.shape, "int8"))
+    first.output.quantization, first.output.stored_as = last.output.quantization, last.output.stored_as
+    return graph.add(first, before=before)
 
 
 def sink_dequantize(graph: Graph, step: Step) -> bool:
@@ -103,7 +122,7 @@ def int8_step(graph: Graph, step: Step) -> bool:
     possible = step.op in ("concat", "unary", "average_pool2d", "global_average_pool") or (
         step.op == "binary" and step.attributes["function"] in ("add", "mul")
     )
-    if not possible or step.output.dtype != "float32":
+    if not possible or step.output.dtype != "float32" or step.activation.kind == "prelu":
         return False
     sources = [_dequantized(tensor) for tensor in step.inputs]
     last = _quantizer(graph, step.output)
@@ -135,9 +154,18 @@ def int8_layer(graph: Graph, step: Step) -> bool:
     integers = Tensor(weight.name, weight.shape, "int8", np.ascontiguousarray(weight.origin.values))
     integers.scales = weight.origin.scales
     graph.set_inputs(step, [source, integers, bias])
+    quantize_output(graph, step)
+    return True
+
+
+def quantize_output(graph: Graph, step: Step) -> bool:
+    """Let an int8 layer write int8 itself, where its real result is only quantised."""
+    if step.op not in ("conv2d", "linear") or step.x.dtype != "int8" or step.output.dtype != "float32":
+        return False
     last = _quantizer(graph, step.output)
-    if last is not None:
-        graph.take_over(step, last)
+    if last is None:
+        return False
+    graph.take_over(step, last)
     return True
 
 
@@ -202,9 +230,6 @@ def fuse_int8_residual(graph: Graph, step: Step) -> bool:
     conv.activation = step.activation
     graph.take_over(conv, step)
     graph.set_inputs(conv, [*conv.inputs[:3], residual])
-    last = _quantizer(graph, conv.output)
-    if last is not None:
-        graph.take_over(conv, last)
     return True
 
 

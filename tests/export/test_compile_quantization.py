@@ -76,6 +76,37 @@ def test_activation_behind_a_rounded_convolution(
     assert ops(content) == ["quantize", *expected, "dequantize"]
 
 
+def slopes(b: QdqBuilder, channels: int) -> str:
+    return b.constant(rng(9).uniform(-0.5, 1.0, (channels, 1, 1)), "float32")
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_slopes_are_fused(intermediate: bool, residual: bool, tmp_path: Path) -> None:
+    b = QdqBuilder()
+    x = b.round_trip(b.input(*IMAGE), SCALE, 5)
+    y = convolution(b, x, oc=8, pads=[1, 1, 1, 1])
+    if residual:
+        y = b.node("Add", b.round_trip(y, 0.6, -4) if intermediate else y, x)
+    content = check(b, b.round_trip(b.node("PRelu", y, slopes(b, 8)), 0.5, -9), 0.5, tmp_path)
+    assert ops(content) == ["quantize", "conv2d", "dequantize"]
+    assert len(content.steps[1].inputs) == 5
+
+
+def test_concat_of_a_layer_is_quantised_before_it(tmp_path: Path) -> None:
+    """Downsampling of segmenters: BatchNorm and PReLU stand behind a concatenation, and end in the convolution."""
+    b = QdqBuilder()
+    x = b.round_trip(b.input(*IMAGE), SCALE, 5)
+    pool = b.node("MaxPool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    y = b.node("Concat", convolution(b, x, pads=[1, 1, 1, 1]), pool, axis=1)
+    norm = [b.constant(rng(i).uniform(0.5, 2, 14) * (1 - 2 * (i == 1)), "float32") for i in range(1, 5)]
+    y = b.node("PRelu", b.node("BatchNormalization", y, *norm), slopes(b, 14))
+    content = check(b, b.round_trip(y, 0.6, -3), 0.6, tmp_path)
+    assert sorted(ops(content)) == sorted(
+        ["quantize", "conv2d", "max_pool2d", "dequantize", "affine", "quantize", "concat", "dequantize"]
+    )
+
+
 def test_bias_integers_are_kept(tmp_path: Path) -> None:
     b = QdqBuilder()
     x = b.round_trip(b.input(*IMAGE), SCALE)

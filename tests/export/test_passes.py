@@ -10,13 +10,22 @@ import pytest
 from onnx_cases import Array, assert_same_as_onnxruntime, graph_model, normal, ops, positive
 
 from edgelane.export.compiler import lane_file
+from edgelane.export.compiler.emit import SLOPE_INPUT
 
 TOLERANCE = 3e-6  # folded weights are rounded once more than ONNX Runtime's
 SHAPE = (1, 8, 9, 9)
 ACTIVATIONS = {number: name for name, number in lane_file.ACTIVATIONS.items()}
-WEIGHTS = {"w": normal(8, 8, 3, 3), "c": normal(8), "one": normal(8, 8, 1, 1), "wt": normal(8, 4, 2, 2)}
+WEIGHTS = {
+    "w": normal(8, 8, 3, 3),
+    "c": normal(8),
+    "one": normal(8, 8, 1, 1),
+    "wt": normal(8, 4, 2, 2),
+    "wt2": normal(8, 8, 2, 2),
+}
 BATCH_NORM = {"g": normal(8, seed=2), "b": normal(8, seed=3), "m": normal(8, seed=4), "v": positive(8, seed=5)}
-LINEAR = {"fc": normal(8, 5), "fb": normal(5), "t": normal(5, 8)}
+WIDE_NORM = {f"wide_{name}": (positive if name == "v" else normal)(16, seed=2) for name in BATCH_NORM}
+SLOPES = {"slope8": normal(8, 1, 1, seed=6), "slope16": normal(16, 1, 1, seed=7), "slope5": normal(5, seed=8)}
+LINEAR = {"flat_weight": normal(648, 5), "fc": normal(8, 5), "fb": normal(5), "t": normal(5, 8)}
 SCALARS = {
     "zero": 0.0,
     "one_": 1.0,
@@ -37,6 +46,8 @@ INTS = {
 CONSTANTS: dict[str, Array] = {
     **WEIGHTS,
     **BATCH_NORM,
+    **WIDE_NORM,
+    **SLOPES,
     **LINEAR,
     **{name: np.array(value, np.float32) for name, value in SCALARS.items()},
     **{name: np.array(value, np.int64) for name, value in INTS.items()},
@@ -81,6 +92,37 @@ CASES = {
     "broadcast is no residual": (
         f"p = GlobalAveragePool(x) h = Conv<{PADDED}>(x, w) y = Add(h, p)",
         ["global_average_pool", "conv2d", "binary"],
+    ),
+    "conv bn prelu": (
+        f"h = Conv<{PADDED}>(x, w, c) k = BatchNormalization(h, g, b, m, v) y = PRelu(k, slope8)",
+        ["conv2d+slopes"],
+    ),
+    "transposed conv prelu": ("h = ConvTranspose(x, wt2) y = PRelu(h, slope8)", ["conv_transpose2d+slopes"]),
+    "bn prelu": ("h = BatchNormalization(x, g, b, m, v) y = PRelu(h, slope8)", ["affine+slopes"]),
+    "prelu alone": ("h = MaxPool<kernel_shape = [2, 2]>(x) y = PRelu(h, slope8)", ["max_pool2d", "prelu+slopes"]),
+    "prelu of a sum": ("h = Add(x, three) k = Mul(x, h) y = PRelu(k, slope8)", ["affine", "binary", "prelu+slopes"]),
+    "prelu behind a residual": (
+        f"h = Conv<{PADDED}>(x, w, c) k = Add(h, x) y = PRelu(k, slope8)",
+        ["conv2d+slopes"],
+    ),
+    "prelu then relu": ("h = Conv(x, w) k = PRelu(h, slope8) y = Relu(k)", ["conv2d+slopes", "unary+relu"]),
+    "residual after a prelu": (
+        f"h = Conv<{PADDED}>(x, w) k = PRelu(h, slope8) y = Add(k, x)",
+        ["conv2d+slopes", "binary"],
+    ),
+    "prelu behind a linear layer": (
+        "f = Flatten(x) h = MatMul(f, flat_weight) y = PRelu(h, slope5)",
+        ["reshape", "linear", "prelu+slopes"],
+    ),
+    "concat bn prelu": (
+        f"""h = Conv<{PADDED}>(x, w, c) p = MaxPool<{PADDED}>(x) q = Concat<axis = 1>(h, p)
+        k = BatchNormalization(q, wide_g, wide_b, wide_m, wide_v) y = PRelu(k, slope16)""",
+        ["max_pool2d", "conv2d+slopes", "affine+slopes", "concat"],
+    ),
+    "concat bn of a branch that is read twice": (
+        f"""h = Conv<{PADDED}>(x, w, c) q = Concat<axis = 1>(h, x)
+        k = BatchNormalization(q, wide_g, wide_b, wide_m, wide_v) y = Concat<axis = 1>(k, h)""",
+        ["conv2d", "concat", "affine", "concat"],
     ),
     "hard sigmoid": ("h = Add(x, three) k = Clip(h, zero, six) y = Div(k, six)", ["unary+hard_sigmoid"]),
     "hard sigmoid in one": ("h = Mul(x, sixth) k = Add(h, half) y = Clip(k, zero, one_)", ["unary+hard_sigmoid"]),
@@ -173,6 +215,12 @@ RANK = {
 }
 
 
+def end(step: lane_file.StepRecord) -> str:
+    """Name what a step ends in."""
+    sloped = len(step.inputs) > SLOPE_INPUT.get(step.op, len(step.inputs))
+    return "slopes" if sloped else ACTIVATIONS[int(step.attributes.get("activation", [0])[0])]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_fusion(name: str, tmp_path: Path) -> None:
     body, expected = CASES[name]
@@ -181,7 +229,7 @@ def test_fusion(name: str, tmp_path: Path) -> None:
     dims = ",".join(["n"] * RANK.get(name, 4))
     model = graph_model(f"(float[1,8,9,9] x) => (float[{dims}] y) {{ {body} }}", used)
     content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE, seed=9) * 3}, tmp_path, TOLERANCE)
-    found = [ACTIVATIONS[int(step.attributes.get("activation", [0])[0])] for step in content.steps]
+    found = [end(step) for step in content.steps]
     assert [op if kind == "none" else f"{op}+{kind}" for op, kind in zip(ops(content), found, strict=True)] == expected
 
 

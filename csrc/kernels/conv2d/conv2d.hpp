@@ -21,9 +21,11 @@ struct Conv2dProblem {
 
 // inputs: {x, residual or nullptr}. Weights are dense [oc][ic / groups][kh][kw]; zeros are found and skipped where that is
 // faster. bias: empty, or oc values. The input's border must cover every tap (the memory plan sees to it): pad_top and pad_left,
-// and below and to the right as far as the last output pixel reads. y = activation(conv + bias + residual).
+// and below and to the right as far as the last output pixel reads. y = activation(t) with t = conv + bias + residual. slope:
+// empty, or oc values; then the problem has no activation, and y = t < 0 ? slope[oc] * t : t.
 std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                   Span<const float> bias, const KernelOptions& options);
+                                                   Span<const float> bias, const KernelOptions& options,
+                                                   Span<const float> slope = {});
 
 struct Conv2dS8Params {
   QuantParams input;
@@ -39,6 +41,6 @@ struct Conv2dS8Params {
 // input.scale * weight_scales[oc]. Integer accumulation is exact and the same on every instruction set.
 std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
-                                                  const KernelOptions& options);
+                                                  const KernelOptions& options, Span<const float> slope = {});
 
 }  // namespace edgelane

@@ -29,7 +29,7 @@ void for_each_tap(const Conv2dProblem& p, int oc, int y, int x, const F& f) {
 // Sums in double. `magnitude`, where given, has the shape of y and receives the sum of the absolute values of all terms, from
 // which a test derives its tolerance.
 inline void reference_conv2d_f32(const Conv2dProblem& p, Span<const float> weights, Span<const float> bias, const float* x,
-                                 const float* residual, float* y, float* magnitude = nullptr) {
+                                 const float* residual, float* y, float* magnitude = nullptr, Span<const float> slope = {}) {
   for (int n = 0; n < p.output.batch; ++n)
     for (int oc = 0; oc < p.output.channels; ++oc) {
       const int64_t out_plane = (static_cast<int64_t>(n) * p.output.channels + oc) * p.output.plane;
@@ -50,7 +50,10 @@ inline void reference_conv2d_f32(const Conv2dProblem& p, Span<const float> weigh
             sum += r;
             terms += std::fabs(r);
           }
-          y[out_plane + p.output.index(oy, ox)] = activate(static_cast<float>(sum), p.activation);
+          const float t = static_cast<float>(sum);
+          y[out_plane + p.output.index(oy, ox)] = slope.empty() ? activate(t, p.activation)
+                                                  : t < 0       ? slope[static_cast<size_t>(oc)] * t
+                                                                : t;
           if (magnitude != nullptr) magnitude[out_plane + p.output.index(oy, ox)] = static_cast<float>(terms);
         }
     }
@@ -58,9 +61,11 @@ inline void reference_conv2d_f32(const Conv2dProblem& p, Span<const float> weigh
 
 // y is uint8_t (biased int8) or float, as quant.float_output says.
 inline void reference_conv2d_s8(const Conv2dProblem& p, const Conv2dS8Params& quant, Span<const int8_t> weights,
-                                Span<const int32_t> bias, const uint8_t* x, const uint8_t* residual, void* y) {
+                                Span<const int32_t> bias, const uint8_t* x, const uint8_t* residual, void* y,
+                                Span<const float> slope = {}) {
   const int channels = p.output.channels, groups = p.output.groups(true);
-  const FoldedScales f = fold_scales(quant, p.activation, p.residual.channels != 0, channels, weights, bias);
+  const FoldedScales f = fold_scales(quant, p.activation, channel_slopes(p.activation, slope, channels), p.residual.channels != 0,
+                                     channels, weights, bias);
   uint8_t* y_s8 = static_cast<uint8_t*>(y);
   float* y_f32 = static_cast<float*>(y);
   for (int n = 0; n < p.output.batch; ++n) {
@@ -86,14 +91,15 @@ inline void reference_conv2d_s8(const Conv2dProblem& p, const Conv2dS8Params& qu
             r = residual[(group * p.residual.plane + p.residual.index(oy, ox)) * kChannelGroup + oc % kChannelGroup];
           }
           const float multiplier = f.multiplier[static_cast<size_t>(oc)];
+          const float below = f.slope.empty() ? 1.0f : f.slope[static_cast<size_t>(oc)];
           const int64_t index = p.output.index(oy, ox);
           if (quant.float_output) {
             y_f32[(static_cast<int64_t>(n) * channels + oc) * p.output.plane + index] =
-                requantize_real(acc, multiplier, r, f.requantize);
+                requantize_real(acc, multiplier, below, r, f.requantize);
           } else {
             const int64_t group = static_cast<int64_t>(n) * groups + oc / kChannelGroup;
             y_s8[(group * p.output.plane + index) * kChannelGroup + oc % kChannelGroup] =
-                requantize_stored(acc, multiplier, r, f.requantize);
+                requantize_stored(acc, multiplier, below, r, f.requantize);
           }
         }
     }

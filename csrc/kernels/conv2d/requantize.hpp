@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/span.hpp"
@@ -34,16 +35,25 @@ inline ClampBounds clamp_bounds(const Activation& a) {
   return bounds;
 }
 
-// The unit of v below is the output's scale where the activation is a clamp and the output int8, else 1.
+// What a layer ends in where it has a slope for each channel (y = x < 0 ? slope * x : x): `given`, or those of a leaky ReLU.
+// Empty: its activation as it is.
+inline std::vector<float> channel_slopes(const Activation& a, Span<const float> given, int channels) {
+  if (a.kind == ActivationKind::leaky_relu) return std::vector<float>(static_cast<size_t>(channels), a.alpha);
+  return {given.begin(), given.end()};
+}
+
+// The unit of v below is the output's scale where the activation is a clamp or slopes and the output int8, else 1.
 //   u = float(acc + bias[oc]), s = multiplier[oc]
 //   has_intermediate:  u = round(clamp(u * s, intermediate_lo, intermediate_hi)), s = intermediate_scale
 //   v = u * s;  has_residual: v = v + float(stored residual - residual_zero) * residual_scale
+//   sloped:            v = v < 0 ? slope[oc] * v : v
 //   general:           v = activate(v); float output: v as it is;  int8 output: v = v * inverse_output, NaN becoming 0
 //   v = clamp(v, lo, hi);  float output: v;  int8 output, as stored: round(v) + output_zero
 // A NaN, which scales that overflow can make of an accumulator of 0, is clamped to the lower bound.
 struct Requantize {
   bool has_intermediate = false, has_residual = false, float_output = false;
-  bool general = false;  // the activation is not a clamp
+  bool sloped = false;   // the activation is a slope for each channel
+  bool general = false;  // it is neither that nor a clamp
   float intermediate_lo = 0, intermediate_hi = 0, intermediate_scale = 0;
   float residual_scale = 0;
   int32_t residual_zero = 0;  // biased
@@ -57,19 +67,24 @@ struct Requantize {
 struct FoldedScales {
   Requantize requantize;
   std::vector<float> multiplier;  // [oc]
+  std::vector<float> slope;       // [oc], or empty
   std::vector<int32_t> bias;      // [oc], holds -(zero point + input_bias) * sum of the channel's weights as well, modulo 2^32
 };
 
-// weights are [oc][count / oc]; bias is empty or [oc]. `input_bias`: what the multiplied inputs are too high by, kActivationBias
-// where a kernel takes them as they are stored, 0 where it makes signed bytes of them.
-inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activation, bool has_residual, int oc,
-                                Span<const int8_t> weights, Span<const int32_t> bias, int input_bias = kActivationBias) {
+// weights are [oc][count / oc]; bias is empty or [oc]; slope is empty or [oc], and then takes the activation's place.
+// `input_bias`: what the multiplied inputs are too high by, kActivationBias where a kernel takes them as they are stored, 0 where
+// it makes signed bytes of them.
+inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activation, std::vector<float> slope,
+                                bool has_residual, int oc, Span<const int8_t> weights, Span<const int32_t> bias,
+                                int input_bias = kActivationBias) {
   FoldedScales f;
+  f.slope = std::move(slope);
   Requantize& r = f.requantize;
   r.has_intermediate = q.has_intermediate;
   r.has_residual = has_residual;
   r.float_output = q.float_output;
-  r.general = !is_clamp(activation.kind);
+  r.sloped = !f.slope.empty();
+  r.general = !r.sloped && !is_clamp(activation.kind);
   r.activation = activation;
   const float unit = r.general || q.float_output ? 1.0f : q.output.scale;
   if (q.has_intermediate) {
@@ -80,7 +95,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   r.residual_scale = q.residual.scale / unit;
   r.residual_zero = q.residual.zero_point + kActivationBias;
   r.inverse_output = 1.0f / q.output.scale;
-  const ClampBounds bounds = r.general ? ClampBounds{} : clamp_bounds(activation);
+  const ClampBounds bounds = r.general || r.sloped ? ClampBounds{} : clamp_bounds(activation);
   if (q.float_output) {
     r.lo = bounds.lo;
     r.hi = bounds.hi;
@@ -120,7 +135,7 @@ inline float requantize_clamp(float v, float lo, float hi) {
 }
 
 // The definition, for one element. `acc` has the folded bias in it; `residual` is as stored. An int8 result is as stored too.
-inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
+inline float requantize_real(int32_t acc, float multiplier, float slope, uint8_t residual, const Requantize& r) {
   float u = static_cast<float>(acc), s = multiplier;
   if (r.has_intermediate) {
     u = std::nearbyintf(requantize_clamp(u * s, r.intermediate_lo, r.intermediate_hi));
@@ -128,6 +143,7 @@ inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, co
   }
   float v = u * s;
   if (r.has_residual) v = v + static_cast<float>(residual - r.residual_zero) * r.residual_scale;
+  if (r.sloped && v < 0.0f) v = slope * v;
   if (r.general) {
     v = activate(v, r.activation);
     if (r.float_output) return v;
@@ -136,8 +152,8 @@ inline float requantize_real(int32_t acc, float multiplier, uint8_t residual, co
   }
   return requantize_clamp(v, r.lo, r.hi);
 }
-inline uint8_t requantize_stored(int32_t acc, float multiplier, uint8_t residual, const Requantize& r) {
-  const float v = requantize_real(acc, multiplier, residual, r);
+inline uint8_t requantize_stored(int32_t acc, float multiplier, float slope, uint8_t residual, const Requantize& r) {
+  const float v = requantize_real(acc, multiplier, slope, residual, r);
   return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(v)) + r.output_zero);
 }
 

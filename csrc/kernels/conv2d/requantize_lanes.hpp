@@ -19,6 +19,11 @@ EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
   return min(V::broadcast(hi), max(V::broadcast(lo), y));
 }
 
+template <class V>
+EDGELANE_INLINE V slope_lanes(V y, V slope) {
+  return select(y < V::zero(), slope * y, y);
+}
+
 // A residual's value in the unit of the sum; `stored` holds one byte in each lane.
 template <class V>
 EDGELANE_INLINE V residual_lanes(typename V::Int stored, const Requantize& r) {
@@ -32,9 +37,9 @@ EDGELANE_INLINE V intermediate_lanes(V y, const Requantize& r) {
 }
 
 // Real values or steps of the output, ready to be stored or rounded. `acc` has the folded bias in it, `stored` holds a residual
-// byte in each lane. General says at compile time what r.general says.
+// byte in each lane. General says at compile time what r.general says. `slope` counts where r.sloped.
 template <bool General, class V>
-EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V::Int stored, const Requantize& r) {
+EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, V slope, typename V::Int stored, const Requantize& r) {
   V u = acc.to_float(), s = multiplier;
   if (r.has_intermediate) {
     u = intermediate_lanes(u * s, r);
@@ -42,6 +47,7 @@ EDGELANE_INLINE V requantize_lanes(typename V::Int acc, V multiplier, typename V
   }
   V y = u * s;
   if (r.has_residual) y = y + residual_lanes<V>(stored, r);
+  if (r.sloped) y = slope_lanes(y, slope);
   if constexpr (General) {
     y = activate_out_of_line(y, r.activation);
     if (r.float_output) return y;

@@ -115,8 +115,9 @@ class StripConv final : public PreparedKernel {
     output_planes_ = p.output.groups(kInt8);
   }
 
-  void set_f32(Span<const float> bias) {
+  void set_f32(Span<const float> bias, Span<const float> slope) {
     allow_replacing_residual();
+    set_slope(slope);
     bias_f32_ = AlignedBuffer<float>(padded_channels());
     std::copy(bias.begin(), bias.end(), bias_f32_.data());
     packed_bytes_ += bias_f32_.bytes();
@@ -125,6 +126,7 @@ class StripConv final : public PreparedKernel {
   int input_bias() const { return kernel_->input_bias; }
   void set_s8(const FoldedScales& scales) {
     requantize_ = scales.requantize;
+    set_slope(scales.slope);
     if (requantize_.float_output)
       output_planes_ = problem_.output.channels;
     else
@@ -165,6 +167,13 @@ class StripConv final : public PreparedKernel {
   }
 
  private:
+  void set_slope(Span<const float> slope) {
+    if (slope.empty()) return;
+    slope_ = AlignedBuffer<float>(padded_channels());
+    std::copy(slope.begin(), slope.end(), slope_.data());
+    packed_bytes_ += slope_.bytes();
+  }
+
   size_t padded_channels() const { return align_up(static_cast<size_t>(oc_blocks_) * kernel_->block_oc + kChannelGroup, 16); }
 
   // The epilogue reads a residual where, and right before, it stores the result.
@@ -173,7 +182,7 @@ class StripConv final : public PreparedKernel {
   }
 
   bool direct() const noexcept {
-    return is_clamp(problem_.activation.kind) && !requantize_.float_output &&
+    return (is_clamp(problem_.activation.kind) || slope_.data() != nullptr) && !requantize_.float_output &&
            (!requantize_.has_intermediate || requantize_.has_residual) && geometry_.output.single && geometry_.residual.single;
   }
 
@@ -254,6 +263,7 @@ class StripConv final : public PreparedKernel {
     a.bias = bias_f32_.data();
     a.multiplier = multiplier_.data();
     a.bias_s32 = bias_s32_.data();
+    a.slope = slope_.data();
     a.activation = problem_.activation;
     a.clamp = is_clamp(problem_.activation.kind);
     const ClampBounds bounds = clamp_bounds(problem_.activation);
@@ -269,7 +279,7 @@ class StripConv final : public PreparedKernel {
   PackedBlocks blocks_;
   std::vector<int32_t> tiles_;
   int group_blocks_ = 0, chunks_ = 1, oc_blocks_ = 0, input_planes_ = 0, residual_planes_ = 0, output_planes_ = 0;
-  AlignedBuffer<float> bias_f32_, multiplier_;
+  AlignedBuffer<float> bias_f32_, multiplier_, slope_;
   AlignedBuffer<int32_t> bias_s32_;
   Requantize requantize_;
 };
@@ -277,27 +287,32 @@ class StripConv final : public PreparedKernel {
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_conv2d_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                   Span<const float> bias, const KernelOptions& options) {
+                                                   Span<const float> bias, const KernelOptions& options,
+                                                   Span<const float> slope) {
   check_per_channel("conv2d_f32", "biases", bias.size(), problem.output.channels);
+  check_slopes("conv2d_f32", slope.size(), problem.activation, problem.output.channels);
   const WeightRows rows(weights, checked_shape("conv2d_f32", problem, weights.size()));
   const StripChoice choice = choose("conv2d_f32", rows, options);
   if (options.kernel.empty() && is_winograd(problem)) {
     const double vectors = std::ceil(static_cast<double>(problem.output.height) * problem.input.pitch / choice.kernel->lanes);
-    if (winograd_cost(problem, options) < choice.cost * vectors) return prepare_winograd_f32(problem, weights, bias, options);
+    if (winograd_cost(problem, options) < choice.cost * vectors)
+      return prepare_winograd_f32(problem, weights, bias, options, slope);
   }
   auto conv = std::make_unique<StripConv>(problem, weights, rows, choice, options);
-  conv->set_f32(bias);
+  conv->set_f32(bias, channel_slopes(problem.activation, slope, problem.output.channels));
   return conv;
 }
 
 std::unique_ptr<PreparedKernel> prepare_conv2d_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                   Span<const int8_t> weights, Span<const int32_t> bias,
-                                                  const KernelOptions& options) {
+                                                  const KernelOptions& options, Span<const float> slope) {
   check_quantized("conv2d_s8", bias.size(), quant.weight_scales.size(), problem.output.channels);
+  check_slopes("conv2d_s8", slope.size(), problem.activation, problem.output.channels);
   const WeightRows rows(weights, checked_shape("conv2d_s8", problem, weights.size()));
   auto conv = std::make_unique<StripConv>(problem, weights, rows, choose("conv2d_s8", rows, options), options);
-  conv->set_s8(fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights, bias,
-                           conv->input_bias()));
+  const int channels = problem.output.channels;
+  conv->set_s8(fold_scales(quant, problem.activation, channel_slopes(problem.activation, slope, channels),
+                           problem.residual.channels != 0, channels, weights, bias, conv->input_bias()));
   return conv;
 }
 

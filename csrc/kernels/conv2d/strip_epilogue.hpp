@@ -88,13 +88,11 @@ struct StripEpilogue {
   template <class Sums>
   EDGELANE_INLINE void finish(const Sums& sums, int blocks, int oc) const {
     const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
-    if (a.direct && a.residual == nullptr)
-      finish_direct<Residual::none>(sums.row, channels, oc);
-    else if (a.direct && !(Path::kInt8 && a.requantize.has_intermediate))
-      finish_direct<Residual::added>(sums.row, channels, oc);
+    if (a.direct && a.slope == nullptr)
+      finish_direct<false>(sums.row, channels, oc);
     else if (a.direct)
-      finish_direct<Residual::added_to_steps>(sums.row, channels, oc);
-    else if (a.clamp)
+      finish_direct<true>(sums.row, channels, oc);
+    else if (a.clamp || a.slope != nullptr)
       finish_general<false>(sums.row, channels, oc);
     else
       finish_general<true>(sums.row, channels, oc);
@@ -131,17 +129,27 @@ struct StripEpilogue {
     return ((quad ^ border) & channels) ^ border;
   }
 
-  template <Residual R, class Rows>
+  template <bool Sloped, class Rows>
+  EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
+    if (a.residual == nullptr)
+      finish_direct<Residual::none, Sloped>(rows, channels, oc);
+    else if (Path::kInt8 && a.requantize.has_intermediate)
+      finish_direct<Residual::added_to_steps, Sloped>(rows, channels, oc);
+    else
+      finish_direct<Residual::added, Sloped>(rows, channels, oc);
+  }
+
+  template <Residual R, bool Sloped, class Rows>
   EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o) {
-        const DirectF32<R> row(*this, oc + o);
+        const DirectF32<R, Sloped> row(*this, oc + o);
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
       }
     } else {
       for (int o = 0; o < channels; o += kChannelGroup) {
-        const DirectQuad<R> row(*this, oc + o);
+        const DirectQuad<R, Sloped> row(*this, oc + o);
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: they end in padding, which is set
           row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
@@ -150,7 +158,7 @@ struct StripEpilogue {
     }
   }
 
-  // Any activation (General), or one that is a clamp.
+  // Any activation (General), or one that is a clamp or slopes.
   template <bool General, class Rows>
   EDGELANE_INLINE void finish_general(const Rows& rows, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
@@ -166,47 +174,56 @@ struct StripEpilogue {
     }
   }
 
-  // Direct results: the activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch, so
-  // that vectors lie side by side and only gaps between rows need a mask.
-  template <Residual R>
+  // Direct results: the activation is slopes (Sloped) or a clamp, int8 goes to int8 at once, and output and residual have the
+  // source's pitch, so that vectors lie side by side and only gaps between rows need a mask.
+  template <Residual R, bool Sloped>
   struct DirectF32 {
     const StripEpilogue& e;
     const float* residual = nullptr;
     float* y;
+    V slope;
     EDGELANE_INLINE DirectF32(const StripEpilogue& epilogue, int oc) : e(epilogue), y(e.template direct_output<float>(oc)) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<float>(oc);
+      if constexpr (Sloped) slope = V::broadcast(e.a.slope[oc]);
     }
     EDGELANE_INLINE void store(V sum, int v) const {
       if constexpr (R != Residual::none) sum = sum + V::loadu(residual + v * kLanes);
-      select(e.pixels(v), clamp_lanes(sum, e.a.lo, e.a.hi), V::zero()).storeu(y + v * kLanes);
+      if constexpr (Sloped)
+        sum = slope_lanes(sum, slope);
+      else
+        sum = clamp_lanes(sum, e.a.lo, e.a.hi);
+      select(e.pixels(v), sum, V::zero()).storeu(y + v * kLanes);
     }
   };
 
-  template <Residual R>
+  template <Residual R, bool Sloped>
   struct DirectQuad {
     const StripEpilogue& e;
     const uint32_t* residual = nullptr;
     uint32_t* y;
-    V multiplier[kChannelGroup];
+    V multiplier[kChannelGroup], slope[kChannelGroup];
     I channels;
     EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc)
         : e(epilogue), y(e.template direct_output<uint32_t>(plane_of(oc))), channels(e.channel_bytes(oc)) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<uint32_t>(plane_of(oc));
-      for (int i = 0; i < kChannelGroup; ++i) multiplier[i] = V::broadcast(e.a.multiplier[oc + i]);
+      for (int i = 0; i < kChannelGroup; ++i) {
+        multiplier[i] = V::broadcast(e.a.multiplier[oc + i]);
+        if constexpr (Sloped) slope[i] = V::broadcast(e.a.slope[oc + i]);
+      }
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
       if constexpr (R != Residual::none) stored = I::loadu(residual + v * kLanes);
       const I byte = I::broadcast(255);
-      const I y0 = lane(acc0, multiplier[0], stored & byte), y1 = lane(acc1, multiplier[1], stored.template shr<8>() & byte),
-              y2 = lane(acc2, multiplier[2], stored.template shr<16>() & byte),
-              y3 = lane(acc3, multiplier[3], stored.template shr<24>());
+      const I y0 = lane(acc0, 0, stored & byte), y1 = lane(acc1, 1, stored.template shr<8>() & byte),
+              y2 = lane(acc2, 2, stored.template shr<16>() & byte), y3 = lane(acc3, 3, stored.template shr<24>());
       const I quad = e.with_padding(pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), channels);
       const I border = I::broadcast(static_cast<int32_t>(e.a.requantize.output_border));
       select(e.pixels(v), quad, border).storeu(y + v * kLanes);
     }
-    EDGELANE_INLINE I lane(Acc acc, V m, I stored) const {
+    EDGELANE_INLINE I lane(Acc acc, int i, I stored) const {
       const Requantize& r = e.a.requantize;
+      const V m = multiplier[i];
       V v;
       if constexpr (R == Residual::none)
         v = acc.to_float() * m;
@@ -214,6 +231,7 @@ struct StripEpilogue {
         v = acc.to_float() * m + residual_lanes<V>(stored, r);
       else
         v = intermediate_lanes(acc.to_float() * m, r) * V::broadcast(r.intermediate_scale) + residual_lanes<V>(stored, r);
+      if constexpr (Sloped) v = slope_lanes(v, slope[i]);
       return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
     }
   };
@@ -223,6 +241,8 @@ struct StripEpilogue {
     if (a.residual != nullptr) y = y + load_pixels<V>(a, residual_plane<float>(oc), first_vector + v);
     if constexpr (General)
       y = activate_out_of_line(y, a.activation);
+    else if (a.slope != nullptr)
+      y = slope_lanes(y, V::broadcast(a.slope[oc]));
     else
       y = clamp_lanes(y, a.lo, a.hi);
     store_f32(y, oc, v);
@@ -234,7 +254,8 @@ struct StripEpilogue {
 
   template <bool General>
   EDGELANE_INLINE V requantize_f32(Acc acc, I stored, int oc) const {
-    return requantize_lanes<General>(acc, V::broadcast(a.multiplier[oc]), stored, a.requantize);
+    const V slope = V::broadcast(a.slope == nullptr ? 1.0f : a.slope[oc]);
+    return requantize_lanes<General>(acc, V::broadcast(a.multiplier[oc]), slope, stored, a.requantize);
   }
 
   // Four channels from oc on, those past the last one are padding.

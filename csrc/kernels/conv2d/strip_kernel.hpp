@@ -43,7 +43,7 @@ struct StripArgs {
   bool residual_single;
   int vectors;  // of the whole strip
 
-  // The activation is a clamp, int8 goes to int8 at once, and output and residual have the source's pitch.
+  // The activation is a clamp or slopes, int8 goes to int8 at once, and output and residual have the source's pitch.
   bool direct;
   bool prefetch;  // direct, and the output is too large for the second-level cache
 
@@ -54,6 +54,7 @@ struct StripArgs {
   const float* bias;        // float32: [oc rounded up]
   const float* multiplier;  // int8: [oc rounded up]
   const int32_t* bias_s32;  // int8: [oc rounded up]
+  const float* slope;       // [oc rounded up], in place of the activation, or nullptr
   Activation activation;
   bool clamp;             // the activation is none, relu or clip
   float lo, hi;           // float32: its bounds

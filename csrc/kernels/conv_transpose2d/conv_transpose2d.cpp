@@ -58,8 +58,8 @@ struct Axis {
 
 class ConvTranspose final : public PreparedKernel {
  public:
-  ConvTranspose(const ConvTranspose2dProblem& p, Span<const float> weights, Span<const float> bias, const KernelEntry& entry,
-                const KernelOptions& options)
+  ConvTranspose(const ConvTranspose2dProblem& p, Span<const float> weights, Span<const float> bias, Span<const float> slope,
+                const KernelEntry& entry, const KernelOptions& options)
       : p_(p),
         rows_(p.input.height, p.output.height, p.kernel_h, p.stride_h, p.dilation_h, p.pad_top),
         columns_(p.input.width, p.output.width, p.kernel_w, p.stride_w, p.dilation_w, p.pad_left),
@@ -72,7 +72,7 @@ class ConvTranspose final : public PreparedKernel {
     KernelOptions conv_options = options;
     conv_options.isa = entry.isa;
     conv_options.kernel.clear();
-    kernel_ = prepare_conv2d_f32(conv_, phase_weights(weights), phase_bias(bias), conv_options);
+    kernel_ = prepare_conv2d_f32(conv_, phase_weights(weights), for_phases(bias), conv_options, for_phases(slope));
 
     info_ = kernel_->info();
     info_.kernel = entry.name;
@@ -153,11 +153,12 @@ class ConvTranspose final : public PreparedKernel {
     return result;
   }
 
-  std::vector<float> phase_bias(Span<const float> bias) const {
-    std::vector<float> result(bias.empty() ? 0 : static_cast<size_t>(conv_.output.channels));
-    for (int oc = 0; !bias.empty() && oc < p_.output.channels; ++oc)
+  // Values of the output channels, or none, for those of the convolution.
+  std::vector<float> for_phases(Span<const float> values) const {
+    std::vector<float> result(values.empty() ? 0 : static_cast<size_t>(conv_.output.channels));
+    for (int oc = 0; !values.empty() && oc < p_.output.channels; ++oc)
       for (int phase = 0; phase < phases_; ++phase)
-        result[static_cast<size_t>(channel_of(phase, oc))] = bias[static_cast<size_t>(oc)];
+        result[static_cast<size_t>(channel_of(phase, oc))] = values[static_cast<size_t>(oc)];
     return result;
   }
 
@@ -225,7 +226,8 @@ class ConvTranspose final : public PreparedKernel {
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose2dProblem& problem, Span<const float> weights,
-                                                             Span<const float> bias, const KernelOptions& options) {
+                                                             Span<const float> bias, const KernelOptions& options,
+                                                             Span<const float> slope) {
   const PlanarLayout &in = problem.input, &out = problem.output;
   check(problem.groups >= 1 && in.channels % problem.groups == 0 && out.channels % problem.groups == 0, kStep,
         std::to_string(problem.groups) + " groups do not divide " + std::to_string(in.channels) + " and " +
@@ -238,12 +240,13 @@ std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose
   check(weights.size() == expected, kStep,
         "expected " + std::to_string(expected) + " weights, found " + std::to_string(weights.size()));
   check_per_channel(kStep, "biases", bias.size(), out.channels);
+  check_slopes(kStep, slope.size(), problem.activation, out.channels);
   check(in.batch == out.batch, kStep, "batches differ");
   // Taps that are looked at to find the phases.
   check_tables(kStep, std::max(int64_t{std::min(problem.stride_h, out.height)} * problem.kernel_h,
                                int64_t{std::min(problem.stride_w, out.width)} * problem.kernel_w));
   const KernelEntry& entry = select_kernel("conv_transpose2d", "conv_transpose2d_f32", options);
-  return std::make_unique<ConvTranspose>(problem, weights, bias, entry, options);
+  return std::make_unique<ConvTranspose>(problem, weights, bias, slope, entry, options);
 }
 
 }  // namespace edgelane

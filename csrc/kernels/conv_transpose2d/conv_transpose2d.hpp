@@ -18,8 +18,10 @@ struct ConvTranspose2dProblem {
   Activation activation;
 };
 
-// inputs: {x}. Weights are dense [ic][oc / groups][kh][kw]. bias: empty, or oc values. The input's border is not needed.
+// inputs: {x}. Weights are dense [ic][oc / groups][kh][kw]. bias, slope: empty, or oc values, as in conv2d.hpp. The input's
+// border is not needed.
 std::unique_ptr<PreparedKernel> prepare_conv_transpose2d_f32(const ConvTranspose2dProblem& problem, Span<const float> weights,
-                                                             Span<const float> bias, const KernelOptions& options);
+                                                             Span<const float> bias, const KernelOptions& options,
+                                                             Span<const float> slope = {});
 
 }  // namespace edgelane

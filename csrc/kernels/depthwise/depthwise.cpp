@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/aligned_buffer.hpp"
 #include "core/status.hpp"
@@ -53,14 +55,16 @@ class DepthwiseConv final : public PreparedKernel {
   }
 
   int input_bias() const { return input_bias_; }
-  void set_f32(Span<const float> weights, Span<const float> bias) {
+  void set_f32(Span<const float> weights, Span<const float> bias, std::vector<float> slope) {
+    slope_ = std::move(slope);
+    slope_step_ = 1;
     weights_ = AlignedBuffer<uint8_t>(weights.size() * sizeof(float));
     std::copy(weights.begin(), weights.end(), reinterpret_cast<float*>(weights_.data()));
     weight_bytes_ = static_cast<size_t>(args_.kernel_h) * args_.kernel_w * sizeof(float);
     bias_ = AlignedBuffer<uint8_t>(static_cast<size_t>(problem_.output.channels) * sizeof(float));
     std::copy(bias.begin(), bias.end(), reinterpret_cast<float*>(bias_.data()));
     bias_bytes_ = sizeof(float);
-    packed_bytes_ = weights_.bytes() + bias_.bytes();
+    packed_bytes_ = weights_.bytes() + bias_.bytes() + slope_.size() * sizeof(float);
   }
 
   void set_s8(Span<const int8_t> weights, const FoldedScales& scales) {
@@ -72,6 +76,8 @@ class DepthwiseConv final : public PreparedKernel {
     bias_bytes_ = kDepthwiseLanes * sizeof(int32_t);
     bias_ = AlignedBuffer<uint8_t>(bias_bytes_ * groups);
     multiplier_ = AlignedBuffer<float>(static_cast<size_t>(groups) * kDepthwiseLanes);
+    slope_.resize(scales.slope.empty() ? 0 : multiplier_.size());
+    slope_step_ = kDepthwiseLanes;
     auto* bias = reinterpret_cast<int32_t*>(bias_.data());
     for (int group = 0; group < groups; ++group)
       for (int lane = 0; lane < kDepthwiseLanes; ++lane) {
@@ -80,6 +86,7 @@ class DepthwiseConv final : public PreparedKernel {
         const size_t at = static_cast<size_t>(group) * kDepthwiseLanes + lane;
         bias[at] = scales.bias[static_cast<size_t>(channel)];
         multiplier_[at] = scales.multiplier[static_cast<size_t>(channel)];
+        if (!slope_.empty()) slope_[at] = scales.slope[static_cast<size_t>(channel)];
         for (int ky = 0; ky < args_.kernel_h; ++ky)
           for (int kx = 0; kx < args_.kernel_w; ++kx) {
             const size_t vector = static_cast<size_t>(ky) * quads + kx / 4;
@@ -88,7 +95,7 @@ class DepthwiseConv final : public PreparedKernel {
             weights_[weight_bytes_ * group + byte] = static_cast<uint8_t>(weights[tap]);
           }
       }
-    packed_bytes_ = weights_.bytes() + bias_.bytes() + multiplier_.bytes();
+    packed_bytes_ = weights_.bytes() + bias_.bytes() + multiplier_.bytes() + slope_.size() * sizeof(float);
   }
 
   void run(const KernelArgs& args) const noexcept override {
@@ -155,6 +162,7 @@ class DepthwiseConv final : public PreparedKernel {
     plane.weights = weights_.data() + weight_bytes_ * group;
     plane.bias = bias_.data() + bias_bytes_ * group;
     plane.multiplier = int8_ ? multiplier_.data() + static_cast<size_t>(group) * kDepthwiseLanes : nullptr;
+    plane.slope = slope_.empty() ? nullptr : slope_.data() + slope_step_ * group;
     plane.channels = channels;
     run_(args_, plane);
     if (floats) {
@@ -171,7 +179,8 @@ class DepthwiseConv final : public PreparedKernel {
   int input_bias_ = 0;
   AlignedBuffer<uint8_t> weights_, bias_;
   AlignedBuffer<float> multiplier_;
-  size_t weight_bytes_ = 0, bias_bytes_ = 0;  // of one plane
+  std::vector<float> slope_;
+  size_t weight_bytes_ = 0, bias_bytes_ = 0, slope_step_ = 0;  // of one plane
 };
 
 }  // namespace
@@ -182,20 +191,24 @@ bool is_depthwise(const Conv2dProblem& p, bool int8) noexcept {
 }
 
 std::unique_ptr<PreparedKernel> prepare_depthwise_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                      Span<const float> bias, const KernelOptions& options) {
+                                                      Span<const float> bias, const KernelOptions& options,
+                                                      Span<const float> slope) {
   check_per_channel("depthwise_f32", "biases", bias.size(), problem.output.channels);
+  check_slopes("depthwise_f32", slope.size(), problem.activation, problem.output.channels);
   auto conv = std::make_unique<DepthwiseConv>("depthwise_f32", problem, weights, options);
-  conv->set_f32(weights, bias);
+  conv->set_f32(weights, bias, channel_slopes(problem.activation, slope, problem.output.channels));
   return conv;
 }
 
 std::unique_ptr<PreparedKernel> prepare_depthwise_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                      Span<const int8_t> weights, Span<const int32_t> bias,
-                                                     const KernelOptions& options) {
-  check_quantized("depthwise_s8", bias.size(), quant.weight_scales.size(), problem.output.channels);
+                                                     const KernelOptions& options, Span<const float> slope) {
+  const int channels = problem.output.channels;
+  check_quantized("depthwise_s8", bias.size(), quant.weight_scales.size(), channels);
+  check_slopes("depthwise_s8", slope.size(), problem.activation, channels);
   auto conv = std::make_unique<DepthwiseConv>("depthwise_s8", problem, weights, options);
-  conv->set_s8(weights, fold_scales(quant, problem.activation, problem.residual.channels != 0, problem.output.channels, weights,
-                                    bias, conv->input_bias()));
+  conv->set_s8(weights, fold_scales(quant, problem.activation, channel_slopes(problem.activation, slope, channels),
+                                    problem.residual.channels != 0, channels, weights, bias, conv->input_bias()));
   return conv;
 }
 

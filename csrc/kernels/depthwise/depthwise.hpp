@@ -14,9 +14,10 @@ bool is_depthwise(const Conv2dProblem& problem, bool int8) noexcept;
 
 // As prepare_conv2d_f32 and prepare_conv2d_s8, for problems that are depthwise. Zeros among the weights are not skipped.
 std::unique_ptr<PreparedKernel> prepare_depthwise_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                      Span<const float> bias, const KernelOptions& options);
+                                                      Span<const float> bias, const KernelOptions& options,
+                                                      Span<const float> slope = {});
 std::unique_ptr<PreparedKernel> prepare_depthwise_s8(const Conv2dProblem& problem, const Conv2dS8Params& quant,
                                                      Span<const int8_t> weights, Span<const int32_t> bias,
-                                                     const KernelOptions& options);
+                                                     const KernelOptions& options, Span<const float> slope = {});
 
 }  // namespace edgelane

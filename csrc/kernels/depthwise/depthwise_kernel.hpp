@@ -36,6 +36,7 @@ struct DepthwisePlane {
   const uint8_t* weights;
   const void* bias;         // one float; or int32 [kDepthwiseLanes], lane i for channel i % 4
   const float* multiplier;  // int8: [kDepthwiseLanes]
+  const float* slope;       // in place of the activation, or nullptr. float32: one; int8: [kDepthwiseLanes]
   int channels;             // int8: of the quad, the others are padding
 };
 

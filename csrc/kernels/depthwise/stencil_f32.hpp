@@ -12,8 +12,8 @@
 namespace edgelane {
 namespace {
 
-// What ends a tile: residual and clamp. Other activations are applied to whole rows afterwards: a call here would cost the tile
-// its registers.
+// What ends a tile: residual and clamp. Slopes and other activations are applied to whole rows afterwards: a call here would cost
+// the tile its registers.
 template <class V, bool Narrow>
 struct FinishF32 {
   const Columns<V, Narrow>& columns;
@@ -43,9 +43,20 @@ __attribute__((noinline)) void activate_row(const DepthwiseArgs& a, float* y) {
 }
 
 template <class V>
+__attribute__((noinline)) void slope_row(int64_t width, V slope, float* y) {
+  for_vectors<V>(width, [&](int64_t i, int n) { store(slope_lanes(load<V>(y + i, n), slope), y + i, n); });
+}
+
+template <class V>
 EDGELANE_INLINE void activate_rows(const DepthwiseArgs& a, const DepthwisePlane& p) {
-  if (a.clamp) return;
-  for (int row = 0; row < a.rows; ++row) activate_row<V>(a, reinterpret_cast<float*>(p.y) + row * a.y_pitch);
+  if (p.slope == nullptr && a.clamp) return;
+  for (int row = 0; row < a.rows; ++row) {
+    float* const y = reinterpret_cast<float*>(p.y) + row * a.y_pitch;
+    if (p.slope != nullptr)
+      slope_row(a.width, V::broadcast(*p.slope), y);
+    else
+      activate_row<V>(a, y);
+  }
 }
 
 template <class VecF32, bool Fast = true>

@@ -43,7 +43,7 @@ struct DepthwiseS8 {
     uint32_t* y;
     const uint32_t* residual;
     int64_t y_pitch, residual_pitch;
-    V multiplier;
+    V multiplier, slope;
     I keep, padding;  // bytes of the quad's channels, and the zero point in the others
     Requantize r;
 
@@ -54,6 +54,7 @@ struct DepthwiseS8 {
           y_pitch(a.y_pitch),
           residual_pitch(a.residual_pitch),
           multiplier(V::loadu(p.multiplier)),
+          slope(p.slope != nullptr ? V::loadu(p.slope) : V::zero()),
           r(a.requantize) {
       const uint32_t used = p.channels >= kChannelGroup ? ~0u : (1u << 8 * p.channels) - 1;
       keep = I::broadcast(static_cast<int32_t>(used));
@@ -78,13 +79,13 @@ struct DepthwiseS8 {
       columns.store(quads, y + row * y_pitch + column);
     }
 
-    // The activation is a clamp, the result int8.
+    // The activation is a clamp or slopes, the result int8.
     EDGELANE_INLINE void operator()(const I (&sum)[kSpread], int row, int column) const {
       I stored[kSpread];
       load_residual(stored, row, column);
       V real[kSpread];
 #pragma GCC unroll 4
-      for (int k = 0; k < kSpread; ++k) real[k] = requantize_lanes<false>(sum[k], multiplier, stored[k], r);
+      for (int k = 0; k < kSpread; ++k) real[k] = requantize_lanes<false>(sum[k], multiplier, slope, stored[k], r);
       store(real, row, column);
     }
   };
@@ -100,8 +101,8 @@ struct DepthwiseS8 {
     V real[kSpread];
     for (int k = 0; k < kSpread; ++k) {
       const I sum = I::loadu(sums[k]);
-      real[k] = a.requantize.general ? requantize_lanes<true>(sum, finish.multiplier, stored[k], a.requantize)
-                                     : requantize_lanes<false>(sum, finish.multiplier, stored[k], a.requantize);
+      real[k] = a.requantize.general ? requantize_lanes<true>(sum, finish.multiplier, finish.slope, stored[k], a.requantize)
+                                     : requantize_lanes<false>(sum, finish.multiplier, finish.slope, stored[k], a.requantize);
     }
     if (!a.requantize.float_output) return finish.store(real, row, column);
     float lanes[kSpread][kLanes];

@@ -80,17 +80,19 @@ std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const
 }
 
 std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Span<const float> scale, Span<const float> shift,
-                                               const KernelOptions& options) {
+                                               const KernelOptions& options, Span<const float> slope) {
   check_channels("affine", problem.input, problem.output, scale.size());
   check_channels("affine", problem.input, problem.output, shift.size());
+  check_slopes("affine", slope.size(), problem.activation, problem.output.dims[1]);
   const KernelEntry& entry = select_kernel("elementwise", "affine_f32", options);
-  const std::vector<float> s(scale.begin(), scale.end()), t(shift.begin(), shift.end());
-  const auto run = [problem, s, t, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+  const std::vector<float> s(scale.begin(), scale.end()), t(shift.begin(), shift.end()), below(slope.begin(), slope.end());
+  const auto run = [problem, s, t, below, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
     for_channels(args, problem.input, problem.output, [&](const float* x, float* y, int64_t n, int channel, bool per_element) {
-      rows->affine(x, &s[channel], &t[channel], per_element, y, n, problem.activation);
+      rows->affine(x, &s[channel], &t[channel], below.empty() ? nullptr : &below[channel], per_element, y, n, problem.activation);
     });
   };
-  return make_kernel(entry, 0, run, (s.size() + t.size()) * sizeof(float), {same_memory(problem.input, problem.output)});
+  return make_kernel(entry, 0, run, (s.size() + t.size() + below.size()) * sizeof(float),
+                     {same_memory(problem.input, problem.output)});
 }
 
 std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,

@@ -21,10 +21,11 @@ struct AffineProblem {
   TensorDesc input, output;  // float32, channel axis 1 (planar) or the second of plain tensors
   Activation activation;
 };
-// inputs: {x}; y = activation(x * scale[c] + shift[c]), computed as a rounded product and a rounded sum or as one fused
-// operation.
+// inputs: {x}; y = activation(t) with t = x * scale[c] + shift[c], computed as a rounded product and a rounded sum or as one
+// fused operation. slope: empty, or one value for each channel; then the problem has no activation, and y = t < 0 ? slope[c] * t
+// : t.
 std::unique_ptr<PreparedKernel> prepare_affine(const AffineProblem& problem, Span<const float> scale, Span<const float> shift,
-                                               const KernelOptions& options);
+                                               const KernelOptions& options, Span<const float> slope = {});
 
 // inputs: {x}; y = x < 0 ? slope[c] * x : x, float32, channel axis 1.
 std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const TensorDesc& output, Span<const float> slope,

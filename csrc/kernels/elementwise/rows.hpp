@@ -23,9 +23,9 @@ struct QuadOperand {
 
 struct ElementwiseRows {
   void (*unary)(const float* x, float* y, int64_t n, const Activation& activation);
-  // scale, shift and slope: one value, or one for each element
-  void (*affine)(const float* x, const float* scale, const float* shift, bool per_element, float* y, int64_t n,
-                 const Activation& activation);
+  // scale, shift and slope: one value, or one for each element. affine's slope, if not nullptr, takes the activation's place.
+  void (*affine)(const float* x, const float* scale, const float* shift, const float* slope, bool per_element, float* y,
+                 int64_t n, const Activation& activation);
   void (*prelu)(const float* x, const float* slope, bool per_element, float* y, int64_t n);
   void (*binary)(BinaryFunction function, FloatOperand a, FloatOperand b, float* y, int64_t n, const Activation& activation);
   // n bytes; add or mul

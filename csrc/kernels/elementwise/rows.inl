@@ -15,23 +15,35 @@ void unary(const float* x, float* y, int64_t n, const Activation& activation) {
   for_vectors<V>(n, [&](int64_t i, int lanes) { store(apply_activation(load<V>(x + i, lanes), a), y + i, lanes); });
 }
 
-// Calls compute(first, end) and then applies the activation, in pieces that stay in the first cache. The switch over all
-// activations is then compiled once, in unary, and not into every loop.
+template <class V>
+void prelu(const float* x, const float* slope, bool per_element, float* y, int64_t n) {
+  for_vectors<V>(n, [&](int64_t i, int lanes) {
+    const V v = load<V>(x + i, lanes), s = per_element ? load<V>(slope + i, lanes) : V::broadcast(*slope);
+    store(select(v < V::zero(), s * v, v), y + i, lanes);
+  });
+}
+
+// Calls compute(first, end) and then applies the activation, or `slope` if there is one, in pieces that stay in the first cache.
+// The switch over all activations is then compiled once, in unary, and not into every loop.
 template <class V, class F>
-EDGELANE_INLINE void with_activation(float* y, int64_t n, const Activation& activation, const F& compute) {
+EDGELANE_INLINE void with_activation(float* y, int64_t n, const Activation& activation, const float* slope, bool per_element,
+                                     const F& compute) {
   constexpr int64_t kPiece = 2048;
-  if (activation.kind == ActivationKind::none) return compute(0, n);
+  if (slope == nullptr && activation.kind == ActivationKind::none) return compute(0, n);
   for (int64_t first = 0; first < n; first += kPiece) {
     const int64_t end = first + kPiece < n ? first + kPiece : n;
     compute(first, end);
-    unary<V>(y + first, y + first, end - first, activation);
+    if (slope != nullptr)
+      prelu<V>(y + first, per_element ? slope + first : slope, per_element, y + first, end - first);
+    else
+      unary<V>(y + first, y + first, end - first, activation);
   }
 }
 
 template <class V>
-void affine(const float* x, const float* scale, const float* shift, bool per_element, float* y, int64_t n,
+void affine(const float* x, const float* scale, const float* shift, const float* slope, bool per_element, float* y, int64_t n,
             const Activation& activation) {
-  with_activation<V>(y, n, activation, [=](int64_t first, int64_t end) {
+  with_activation<V>(y, n, activation, slope, per_element, [=](int64_t first, int64_t end) {
     const V s = V::broadcast(*scale), t = V::broadcast(*shift);
     for_vectors<V>(end - first, [=](int64_t i, int lanes) {
       i += first;
@@ -39,14 +51,6 @@ void affine(const float* x, const float* scale, const float* shift, bool per_ele
       const V r = per_element ? muladd(v, load<V>(scale + i, lanes), load<V>(shift + i, lanes)) : muladd(v, s, t);
       store(r, y + i, lanes);
     });
-  });
-}
-
-template <class V>
-void prelu(const float* x, const float* slope, bool per_element, float* y, int64_t n) {
-  for_vectors<V>(n, [&](int64_t i, int lanes) {
-    const V v = load<V>(x + i, lanes), s = per_element ? load<V>(slope + i, lanes) : V::broadcast(*slope);
-    store(select(v < V::zero(), s * v, v), y + i, lanes);
   });
 }
 
@@ -82,7 +86,7 @@ EDGELANE_INLINE V combine(V a, V b) {
 
 template <class V, BinaryFunction kFunction>
 void binary_run(FloatOperand a, FloatOperand b, float* y, int64_t n, const Activation& activation) {
-  with_activation<V>(y, n, activation, [=](int64_t first, int64_t end) {
+  with_activation<V>(y, n, activation, nullptr, false, [=](int64_t first, int64_t end) {
     const V va = V::broadcast(*a.data), vb = V::broadcast(*b.data);
     for_vectors<V>(end - first, [=](int64_t i, int lanes) {
       i += first;

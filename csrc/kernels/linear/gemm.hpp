@@ -46,8 +46,8 @@ EDGELANE_INLINE void finish_row(const LinearArgs& a, typename Path::Acc acc, int
   } else {
     const I sum = acc + I::load(a.bias_s32 + oc);
     const V multiplier = V::load(a.multiplier + oc);
-    const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, I::zero(), a.requantize)
-                        : requantize_lanes<true>(sum, multiplier, I::zero(), a.requantize);
+    const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, V::zero(), I::zero(), a.requantize)
+                        : requantize_lanes<true>(sum, multiplier, V::zero(), I::zero(), a.requantize);
     if (a.requantize.float_output)
       y.store_first(static_cast<float*>(a.y) + index, channels);
     else

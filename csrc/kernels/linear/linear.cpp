@@ -143,7 +143,7 @@ std::unique_ptr<PreparedKernel> prepare_linear_s8(const LinearProblem& problem, 
   auto gemm = std::make_unique<Gemm>("linear_s8", problem, weights, options);
   Conv2dS8Params own = quant;
   own.has_intermediate = false;
-  gemm->set_s8(fold_scales(own, problem.activation, false, problem.oc, weights, bias, gemm->input_bias()));
+  gemm->set_s8(fold_scales(own, problem.activation, {}, false, problem.oc, weights, bias, gemm->input_bias()));
   return gemm;
 }
 

@@ -32,7 +32,7 @@ inline void reference_linear_s8(const LinearProblem& p, const Conv2dS8Params& qu
                                 Span<const int32_t> bias, const uint8_t* x, void* y) {
   Conv2dS8Params own = quant;
   own.has_intermediate = false;
-  const FoldedScales f = fold_scales(own, p.activation, false, p.oc, weights, bias);
+  const FoldedScales f = fold_scales(own, p.activation, {}, false, p.oc, weights, bias);
   for (int m = 0; m < p.m; ++m)
     for (int oc = 0; oc < p.oc; ++oc) {
       int32_t acc = f.bias[static_cast<size_t>(oc)];
@@ -41,9 +41,9 @@ inline void reference_linear_s8(const LinearProblem& p, const Conv2dS8Params& qu
       const float multiplier = f.multiplier[static_cast<size_t>(oc)];
       const int64_t index = static_cast<int64_t>(m) * p.oc + oc;
       if (quant.float_output)
-        static_cast<float*>(y)[index] = requantize_real(acc, multiplier, 0, f.requantize);
+        static_cast<float*>(y)[index] = requantize_real(acc, multiplier, 1.0f, 0, f.requantize);
       else
-        static_cast<uint8_t*>(y)[index] = requantize_stored(acc, multiplier, 0, f.requantize);
+        static_cast<uint8_t*>(y)[index] = requantize_stored(acc, multiplier, 1.0f, 0, f.requantize);
     }
 }
 

@@ -58,8 +58,9 @@ void transform_three(const Lanes& g0, const Lanes& g1, const Lanes& g2, Lanes* u
 
 class WinogradConv final : public PreparedKernel {
  public:
-  WinogradConv(const Conv2dProblem& p, Span<const float> weights, Span<const float> bias, const KernelOptions& options)
-      : problem_(p), kernel_(kernel_for(options)) {
+  WinogradConv(const Conv2dProblem& p, Span<const float> weights, Span<const float> bias, Span<const float> slope,
+               const KernelOptions& options)
+      : problem_(p), kernel_(kernel_for(options)), slope_(channel_slopes(p.activation, slope, p.output.channels)) {
     check_conv2d(p);
     check(is_winograd(p), "winograd_f32", "the convolution is not 3x3 with stride 1, without dilation and groups");
     const int oc = p.output.channels, ic = p.input.channels;
@@ -80,7 +81,7 @@ class WinogradConv final : public PreparedKernel {
     info_.density = density(weights);
     info_.macs = int64_t{kWinogradPlanes} * ic * oc * tiles_ * p.output.batch;
     info_.dense_macs = static_cast<int64_t>(weights.size()) * p.output.height * p.output.width * p.output.batch;
-    packed_bytes_ = weights_.bytes() + bias_.bytes();
+    packed_bytes_ = weights_.bytes() + bias_.bytes() + slope_.size() * sizeof(float);
     workspace_bytes_ = sizeof(float) * kWinogradPlanes * ic * block_vectors_ * kernel_.lanes;
     if (p.residual.channels != 0 && same_layout(p.residual, p.output)) allow_replacing(1);
   }
@@ -159,6 +160,7 @@ class WinogradConv final : public PreparedKernel {
     a.tiles = tiles_;
     a.weights = weights_.data();
     a.bias = bias_.data();
+    a.slope = slope_.empty() ? nullptr : slope_.data();
     a.activation = problem_.activation;
     a.clamp = is_clamp(problem_.activation.kind);
     const ClampBounds bounds = clamp_bounds(problem_.activation);
@@ -179,6 +181,7 @@ class WinogradConv final : public PreparedKernel {
   const WinogradKernel& kernel_;
   int tile_columns_ = 0, tiles_ = 0, vectors_ = 0, blocks_ = 0, block_vectors_ = 0, oc_blocks_ = 0;
   AlignedBuffer<float> weights_, bias_;
+  std::vector<float> slope_;
 };
 
 }  // namespace
@@ -201,9 +204,11 @@ double winograd_cost(const Conv2dProblem& p, const KernelOptions& options) {
 }
 
 std::unique_ptr<PreparedKernel> prepare_winograd_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                     Span<const float> bias, const KernelOptions& options) {
+                                                     Span<const float> bias, const KernelOptions& options,
+                                                     Span<const float> slope) {
   check_per_channel("winograd_f32", "biases", bias.size(), problem.output.channels);
-  return std::make_unique<WinogradConv>(problem, weights, bias, options);
+  check_slopes("winograd_f32", slope.size(), problem.activation, problem.output.channels);
+  return std::make_unique<WinogradConv>(problem, weights, bias, slope, options);
 }
 
 }  // namespace edgelane

@@ -19,6 +19,7 @@ double winograd_cost(const Conv2dProblem& problem, const KernelOptions& options)
 
 // As prepare_conv2d_f32, for problems that is_winograd takes. Zeros among the weights are not skipped. Errors as there.
 std::unique_ptr<PreparedKernel> prepare_winograd_f32(const Conv2dProblem& problem, Span<const float> weights,
-                                                     Span<const float> bias, const KernelOptions& options);
+                                                     Span<const float> bias, const KernelOptions& options,
+                                                     Span<const float> slope = {});
 
 }  // namespace edgelane

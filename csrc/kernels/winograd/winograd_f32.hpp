@@ -201,18 +201,22 @@ struct Winograd {
         const float* residual = nullptr;
         if (a.residual != nullptr) residual = a.residual + oc * a.residual_plane + (y0 + r) * a.residual_pitch + x0;
         float* y = a.output + oc * a.output_plane + (y0 + r) * a.output_pitch + x0;
-        finish_row(a, rows[r] + lane * kWinogradTile, residual, y, width);
+        finish_row(a, rows[r] + lane * kWinogradTile, residual, y, width, oc);
       }
     });
   }
 
-  // Adds the residual, applies the activation and stores `width` pixels.
-  static EDGELANE_INLINE void finish_row(const WinogradArgs& a, const float* sums, const float* residual, float* y, int width) {
+  // Adds the residual, applies the activation and stores `width` pixels of output channel `oc`.
+  static EDGELANE_INLINE void finish_row(const WinogradArgs& a, const float* sums, const float* residual, float* y, int width,
+                                         int oc) {
     for (int at = 0; at < width; at += kLanes) {
       const int left = width - at;
       V sum = V::loadu(sums + at);
       if (residual != nullptr) sum = sum + V::load_first(residual + at, std::min(left, kLanes));
-      sum = a.clamp ? clamp_lanes(sum, a.lo, a.hi) : activate_out_of_line(sum, a.activation);
+      if (a.slope != nullptr)
+        sum = slope_lanes(sum, V::broadcast(a.slope[oc]));
+      else
+        sum = a.clamp ? clamp_lanes(sum, a.lo, a.hi) : activate_out_of_line(sum, a.activation);
       if (left >= kLanes)
         sum.storeu(y + at);
       else

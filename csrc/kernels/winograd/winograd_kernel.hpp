@@ -31,6 +31,7 @@ struct WinogradArgs {
   int tile_columns, tiles;        // tiles in a row, and in an image; tile t is at (t / tile_columns, t % tile_columns)
   const float* weights;           // [output channels / block_oc][plane][input channel][block_oc]
   const float* bias;              // [output channels rounded up to block_oc]
+  const float* slope;             // [output channels], in place of the activation, or nullptr
   Activation activation;
   bool clamp;       // the activation is none, relu or clip
   float lo, hi;     // its bounds

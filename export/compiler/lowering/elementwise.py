@@ -102,14 +102,15 @@ def clipped(builder: Builder, x: Tensor, low: float, high: float) -> Tensor:
 
 @lowers("PRelu")
 def prelu(node: Node, builder: Builder) -> Tensor:
-    """Lower to prelu, or to leaky_relu where all channels share one slope."""
+    """Lower to unary prelu, or to leaky_relu where all channels share one slope."""
     slope = node.constant(1, "its slope")
     if slope.size == 1:
         return unary(builder, node.x, "leaky_relu", float(slope.reshape(-1)[0]))
     values = _per_channel(slope, node.x.shape)
     if values is None:
         raise Unsupported(f"a slope of shape {list(slope.shape)}, expected one per channel")
-    return builder.step("prelu", [node.x, builder.constant(values.astype(np.float32), "slope")], node.shape)
+    slopes = builder.constant(values.astype(np.float32), "slope")
+    return builder.step("unary", [node.x], node.shape, activation=Activation("prelu", slope=slopes))
 
 
 @lowers(*FUNCTIONS)

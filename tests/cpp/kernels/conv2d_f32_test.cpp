@@ -31,19 +31,19 @@ KernelOptions forced(const KernelLine& line) {
 }
 
 void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const KernelOptions& options,
-             bool with_bias = true) {
+             bool with_bias = true, Span<const float> slope = {}) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name);
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   const Conv2dFloats t(c, p);
   const Span<const float> bias = with_bias ? Span<const float>(t.bias) : Span<const float>();
-  const auto kernel = prepare_conv2d_f32(p, t.weights, bias, options);
+  const auto kernel = prepare_conv2d_f32(p, t.weights, bias, options, slope);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
   const size_t elements = p.output.bytes(false) / sizeof(float);
   std::vector<float> expected(elements), magnitude(elements);
-  reference_conv2d_f32(p, t.weights, bias, t.x.data(), t.residual.data(), expected.data(), magnitude.data());
+  reference_conv2d_f32(p, t.weights, bias, t.x.data(), t.residual.data(), expected.data(), magnitude.data(), slope);
   const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), t.residual.data(), elements, 1);
 
   // A sum of K products of rounded terms is off by at most about K * eps times the sum of their magnitudes (Higham, 3.5); the
@@ -74,12 +74,14 @@ TEST_P(Conv2dF32, AppliesEveryKindOfEpilogue) {
   for (const Conv2dCase& c : epilogue_cases()) {
     for (const Activation& a : activations) compare(GetParam(), c, a, forced(GetParam()));
     compare(GetParam(), c, activations[0], forced(GetParam()), false);
+    compare(GetParam(), c, {}, forced(GetParam()), true, some_slopes(c));
   }
 }
 
 TEST_P(Conv2dF32, EqualsTheReferenceHoweverItIsCut) {
   for_each_cut(forced(GetParam()), [&](const Conv2dCase& c, const KernelOptions& options) {
     compare(GetParam(), c, {ActivationKind::relu, 0, 0}, options);
+    compare(GetParam(), c, {}, options, true, some_slopes(c));
   });
 }
 

@@ -85,18 +85,18 @@ KernelOptions forced(const KernelLine& line) {
 
 // allowed_steps: 0, or 1 where the activation goes through an approximation of its own.
 void compare(const KernelLine& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q,
-             const KernelOptions& options, int allowed_steps = 0) {
+             const KernelOptions& options, int allowed_steps = 0, Span<const float> slope = {}) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name + ", activation " + activation_name(activation.kind));
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   const Tensors t(c, p, q);
-  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, t.bias, options);
+  const auto kernel = prepare_conv2d_s8(p, t.params, t.weights, t.bias, options, slope);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
   const size_t bytes = p.output.bytes(!q.float_output);
   std::vector<uint8_t> expected(bytes);
-  reference_conv2d_s8(p, t.params, t.weights, t.bias, t.x.data(), t.residual.data(), expected.data());
+  reference_conv2d_s8(p, t.params, t.weights, t.bias, t.x.data(), t.residual.data(), expected.data(), slope);
   const std::vector<uint8_t> y = run_conv2d<uint8_t>(*kernel, t.x.data(), t.residual.data(), bytes, 1);
   int wrong = 0;
   for (size_t i = 0; i < bytes && wrong < 5; ++i)
@@ -128,7 +128,9 @@ TEST_P(Conv2dS8, AppliesEveryKindOfEpilogue) {
     for (bool intermediate : {false, true}) {
       compare(GetParam(), c, {ActivationKind::relu, 0, 0}, {3, 0, -4, intermediate, true}, forced(GetParam()));
       compare(GetParam(), c, {ActivationKind::clip, 0.5f, 6.0f}, {3, -128, -4, intermediate, false}, forced(GetParam()));
-      compare(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
+      compare(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()));
+      for (bool float_output : {false, true})
+        compare(GetParam(), c, {}, {4, 11, -2, intermediate, float_output}, forced(GetParam()), 0, some_slopes(c));
       compare(GetParam(), c, {ActivationKind::hard_swish, 0, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
       compare(GetParam(), c, {ActivationKind::sigmoid, 0, 0}, {0, 1, 2, intermediate, false}, forced(GetParam()), 1);
     }
@@ -233,9 +235,9 @@ TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
   std::uniform_int_distribution<int> any(-128, 127), sum(-200000, 200000);
   int different = 0, count = 0;
   for (bool intermediate : {false, true})
-    for (const Activation& activation :
-         {Activation{ActivationKind::none, 0, 0}, Activation{ActivationKind::relu, 0, 0},
-          Activation{ActivationKind::clip, -1.0f, 2.0f}, Activation{ActivationKind::sigmoid, 0, 0}}) {
+    for (const Activation& activation : {Activation{ActivationKind::none, 0, 0}, Activation{ActivationKind::relu, 0, 0},
+                                         Activation{ActivationKind::clip, -1.0f, 2.0f}, Activation{ActivationKind::sigmoid, 0, 0},
+                                         Activation{ActivationKind::leaky_relu, 0.3f, 0}}) {
       Conv2dS8Params q;
       q.input = {0.021f, 4};
       const float weight_scale = 0.0037f;
@@ -246,7 +248,7 @@ TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
       q.intermediate = {0.13f, -5};
       const int8_t weights[] = {1, -3};
       const int32_t bias[] = {77};
-      const FoldedScales f = fold_scales(q, activation, true, 1, weights, bias);
+      const FoldedScales f = fold_scales(q, activation, channel_slopes(activation, {}, 1), true, 1, weights, bias);
       for (int i = 0; i < 20000; ++i, ++count) {
         const int acc = sum(random), stored_residual = any(random) + kActivationBias;
         // The folded bias holds the zero point's share of both weights.
@@ -256,8 +258,10 @@ TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
         t += 0.017f * (stored_residual - kActivationBias - 23);
         t = activate(static_cast<float>(t), activation);
         const int expected = static_cast<int>(std::fmax(-128.0, std::fmin(127.0, std::nearbyint(t / 0.043f) - 11)));
-        const int got = requantize_stored(raw + f.bias[0], f.multiplier[0], static_cast<uint8_t>(stored_residual), f.requantize) -
-                        kActivationBias;
+        const float slope = f.slope.empty() ? 1.0f : f.slope[0];
+        const int got =
+            requantize_stored(raw + f.bias[0], f.multiplier[0], slope, static_cast<uint8_t>(stored_residual), f.requantize) -
+            kActivationBias;
         EXPECT_LE(std::abs(got - expected), intermediate ? 4 : 1);  // an intermediate step is worth three of the output's
         different += got != expected;
       }

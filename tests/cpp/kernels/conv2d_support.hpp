@@ -121,6 +121,15 @@ void for_each_weight(const Conv2dCase& c, const F& f) {
       for (int t = 0; t < taps; ++t, ++index) f(index, keeps_weight(c.pattern, o, i, t, 7));
 }
 
+// A slope from -1 to 1 for each output channel.
+inline std::vector<float> some_slopes(const Conv2dCase& c) {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  std::vector<float> slopes;
+  for (int o = 0; o < c.oc; ++o) slopes.push_back(uniform(random));
+  return slopes;
+}
+
 // The float32 tensors of a case: weights, bias and residual from -1 to 1, inputs from lowest_input to 1.
 struct Conv2dFloats {
   std::vector<float> weights, bias;

@@ -1,6 +1,7 @@
 #include "kernels/conv_transpose2d/conv_transpose2d.hpp"
 
 #include "kernels/conv_transpose2d/reference.hpp"
+#include "kernels/elementwise/reference.hpp"
 #include "kernels/steps.hpp"
 
 namespace edgelane {
@@ -62,6 +63,21 @@ TEST(ConvTranspose2d, HostileShapes) {
     check_step("conv_transpose2d", "conv_transpose2d_f32", {&x}, expected, {2e-6f, 37 * 64 * std::ldexp(1.0f, -24)}, c.what,
                [&](const KernelOptions& o) { return prepare_conv_transpose2d_f32(p, weights, bias, o); });
   }
+}
+
+TEST(ConvTranspose2d, EndsInASlopeForEachChannel) {
+  const ConvTranspose2dProblem p = problem(kCases[10]);
+  const Data x = random_data(desc(p.input), 1), weight_data = random_data(f32({16 * 8 * 9}), 2),
+             slopes = random_data(f32({8}), 3);
+  const Span<const float> weights(weight_data.floats(), 16 * 8 * 9), slope(slopes.floats(), 8);
+  ConvTranspose2dProblem plain = p;
+  plain.activation = {};
+  Data linear(desc(p.output)), expected(desc(p.output));
+  reference::conv_transpose2d(plain, weights, {}, x.floats(), linear.floats());
+  reference::prelu(desc(p.output), desc(p.output), slope, linear.floats(), expected.floats());
+  check_step("conv_transpose2d", "conv_transpose2d_f32", {&x}, expected, {2e-6f, 4 * 37 * 64 * std::ldexp(1.0f, -24)}, "slopes",
+             [&](const KernelOptions& o) { return prepare_conv_transpose2d_f32(plain, weights, {}, o, slope); });
+  EXPECT_THROW(prepare_conv_transpose2d_f32(p, weights, {}, {}, slope), Error) << "beside a ReLU";
 }
 
 TEST(ConvTranspose2d, ReportsItsWork) {

@@ -128,7 +128,8 @@ class Depthwise : public KernelTest<Line> {};
 class DepthwiseF32 : public Depthwise {};
 class DepthwiseS8 : public Depthwise {};
 
-void compare_f32(const Line& line, const Conv2dCase& c, const Activation& activation, bool with_bias = true) {
+void compare_f32(const Line& line, const Conv2dCase& c, const Activation& activation, bool with_bias = true,
+                 Span<const float> slope = {}) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name + " " + std::to_string(c.kernel_h));
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
@@ -141,13 +142,13 @@ void compare_f32(const Line& line, const Conv2dCase& c, const Activation& activa
   for (int o = 0; o < c.oc && with_bias; ++o) bias.push_back(draw());
   const AlignedBuffer<float> x = filled<float>(p.input, 0.0f, 1, draw);
   const AlignedBuffer<float> residual = c.residual ? filled<float>(p.residual, 0.0f, 1, draw) : AlignedBuffer<float>();
-  const auto kernel = prepare_depthwise_f32(p, weights, bias, forced(line));
+  const auto kernel = prepare_depthwise_f32(p, weights, bias, forced(line), slope);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
   const size_t elements = p.output.bytes(false) / sizeof(float);
   std::vector<float> expected(elements), magnitude(elements);
-  reference_conv2d_f32(p, weights, bias, x.data(), residual.data(), expected.data(), magnitude.data());
+  reference_conv2d_f32(p, weights, bias, x.data(), residual.data(), expected.data(), magnitude.data(), slope);
   const Fenced before(x.data(), x.bytes(), Fenced::Fence::before), after(x.data(), x.bytes(), Fenced::Fence::after);
   const std::vector<float> y = run_conv2d<float>(*kernel, before.data(), residual.data(), elements, 1);
 
@@ -184,6 +185,7 @@ TEST_P(DepthwiseF32, AppliesEveryKindOfEpilogue) {
                                 Activation{ActivationKind::leaky_relu, 0.1f, 0}, Activation{ActivationKind::silu, 0, 0}})
       compare_f32(GetParam(), c, a);
     compare_f32(GetParam(), c, {ActivationKind::none, 0, 0}, false);
+    compare_f32(GetParam(), c, {}, true, some_slopes(c));
   }
 }
 
@@ -209,8 +211,8 @@ struct Quantisation {
 };
 
 // allowed_steps: 0, or 1 where the activation goes through an approximation of its own.
-void compare_s8(const Line& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q,
-                int allowed_steps = 0) {
+void compare_s8(const Line& line, const Conv2dCase& c, const Activation& activation, const Quantisation& q, int allowed_steps = 0,
+                Span<const float> slope = {}) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name + " " + std::to_string(c.kernel_h) + ", activation " +
                activation_name(activation.kind));
   Conv2dProblem p = conv2d_problem(c);
@@ -244,12 +246,12 @@ void compare_s8(const Line& line, const Conv2dCase& c, const Activation& activat
   const AlignedBuffer<uint8_t> residual =
       c.residual ? filled<uint8_t>(p.residual, static_cast<uint8_t>(q.residual_zero + 128), kChannelGroup, draw)
                  : AlignedBuffer<uint8_t>();
-  const auto kernel = prepare_depthwise_s8(p, params, weights, bias, forced(line));
+  const auto kernel = prepare_depthwise_s8(p, params, weights, bias, forced(line), slope);
   EXPECT_EQ(kernel->info().kernel, line.name);
 
   const size_t bytes = p.output.bytes(!q.float_output);
   std::vector<uint8_t> expected(bytes);
-  reference_conv2d_s8(p, params, weights, bias, x.data(), residual.data(), expected.data());
+  reference_conv2d_s8(p, params, weights, bias, x.data(), residual.data(), expected.data(), slope);
   const Fenced before(x.data(), x.bytes(), Fenced::Fence::before), after(x.data(), x.bytes(), Fenced::Fence::after);
   const std::vector<uint8_t> y = run_conv2d<uint8_t>(*kernel, before.data(), residual.data(), bytes, 1);
   int wrong = 0;
@@ -278,7 +280,9 @@ TEST_P(DepthwiseS8, AppliesEveryKindOfEpilogue) {
     }
     for (bool intermediate : {false, true}) {
       compare_s8(GetParam(), c, {ActivationKind::clip, 0.5f, 6.0f}, {3, -128, -4, intermediate, false});
-      compare_s8(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false}, 1);
+      compare_s8(GetParam(), c, {ActivationKind::leaky_relu, 0.1f, 0}, {0, 1, 2, intermediate, false});
+      for (bool float_output : {false, true})
+        compare_s8(GetParam(), c, {}, {4, 11, -2, intermediate, float_output}, 0, some_slopes(c));
       compare_s8(GetParam(), c, {ActivationKind::hard_swish, 0, 0}, {0, 1, 2, intermediate, false}, 1);
       compare_s8(GetParam(), c, {ActivationKind::sigmoid, 0, 0}, {0, 1, 2, intermediate, false}, 1);
     }

@@ -63,6 +63,14 @@ TEST(Elementwise, AffineAndPrelu) {
     check_step("elementwise", "affine_f32", {&x}, expected, {1e-6f, std::ldexp(1.0f, -20)},
                std::to_string(shape.size()) + " axes",
                [&](const KernelOptions& o) { return prepare_affine(p, scale, shift, o); });
+    Data linear(in);
+    reference::affine({in, in, {}}, scale, shift, x.floats(), linear.floats());
+    reference::prelu(in, out, scale, linear.floats(), expected.floats());
+    fill_borders(expected.bytes.data(), out);
+    // As above, times a slope below 4.
+    check_step("elementwise", "affine_f32", {&x}, expected, {1e-6f, std::ldexp(1.0f, -18)},
+               std::to_string(shape.size()) + " axes, slopes",
+               [&](const KernelOptions& o) { return prepare_affine({in, out, {}}, scale, shift, o, scale); });
     reference::prelu(in, out, scale, x.floats(), expected.floats());
     fill_borders(expected.bytes.data(), out);
     check_step("elementwise", "prelu_f32", {&x}, expected, {}, std::to_string(shape.size()) + " axes",

@@ -83,20 +83,21 @@ std::vector<double> tile_magnitudes(const Conv2dProblem& p, const Conv2dFloats& 
 
 KernelOptions forced(const Line& line) { return {line.isa, line.name}; }
 
-void compare(const Line& line, const Conv2dCase& c, const Activation& activation, bool with_bias = true) {
+void compare(const Line& line, const Conv2dCase& c, const Activation& activation, bool with_bias = true,
+             Span<const float> slope = {}) {
   SCOPED_TRACE(std::string(line.name) + " on " + c.name);
   Conv2dProblem p = conv2d_problem(c);
   p.activation = activation;
   ASSERT_TRUE(is_winograd(p));
   const Conv2dFloats t(c, p);
   const Span<const float> bias = with_bias ? Span<const float>(t.bias) : Span<const float>();
-  const auto kernel = prepare_winograd_f32(p, t.weights, bias, forced(line));
+  const auto kernel = prepare_winograd_f32(p, t.weights, bias, forced(line), slope);
   EXPECT_EQ(kernel->info().kernel, line.name);
   EXPECT_EQ(kernel->info().isa, line.isa);
 
   const size_t elements = p.output.bytes(false) / sizeof(float);
   std::vector<float> expected(elements), magnitude(elements);
-  reference_conv2d_f32(p, t.weights, bias, t.x.data(), t.residual.data(), expected.data(), magnitude.data());
+  reference_conv2d_f32(p, t.weights, bias, t.x.data(), t.residual.data(), expected.data(), magnitude.data(), slope);
   const std::vector<float> y = run_conv2d<float>(*kernel, t.x.data(), t.residual.data(), elements, 1);
 
   // Each term passes at most 9 roundings of the input's transform, 1 of the weight's, ic of the products and 12 of the output's
@@ -161,6 +162,7 @@ TEST_P(Winograd, AppliesEveryKindOfEpilogue) {
                               Activation{ActivationKind::leaky_relu, 0.1f, 0}, Activation{ActivationKind::silu, 0, 0}})
     compare(GetParam(), c, a);
   compare(GetParam(), c, {ActivationKind::none, 0, 0}, false);
+  compare(GetParam(), c, {}, true, some_slopes(c));
 }
 
 // The runtime promises 1e-4 of the largest output for whole networks. Inputs as behind a ReLU, where errors do not cancel.

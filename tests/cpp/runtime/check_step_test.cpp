@@ -230,6 +230,13 @@ TEST(CheckStep, ElementWise) {
         {
             {"scale", [](Network& n) { n.constants[0].dims = {4}; }, "expected shape [3]"},
             {"shift", [](Network& n) { n.constants[1].dims = {1, 3}; }, "expected shape [3]"},
+            {"slope", [](Network& n) { n.constants.push_back({{4}}); }, "expected shape [3]"},
+            {"slope and activation",
+             [](Network& n) {
+               n.constants.push_back({{3}});
+               n.attributes = {ints(K::activation, {1})};
+             },
+             "expected no activation beside the slopes \"c3\" float32[3], found relu"},
             {"rank 1", [](Network& n) { n.x.dims = n.y.dims = {3}; }, "expected rank 2 or more"},
             {"shapes", [](Network& n) { n.y.dims[2] = 5; }, "expected equal shapes"},
         });

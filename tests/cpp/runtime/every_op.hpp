@@ -81,12 +81,16 @@ inline LaneWriter every_op_writer() {
   w.step("average_pool", Op::average_pool2d, {b}, ap, {ints(K::kernel_shape, {2, 2}), ints(K::strides, {2, 2})});
   const uint32_t sum = w.intermediate("sum", f32, {1, 8, 4, 4}), af = w.intermediate("af", f32, {1, 8, 4, 4});
   w.step("add", Op::binary, {mp, ap}, sum, {ints(K::function, {0})});
-  w.step("affine", Op::affine, {sum, w.constant("scale", {8}, r.floats(8)), w.constant("shift", {8}, r.floats(8))}, af);
+  w.step(
+      "affine", Op::affine,
+      {sum, w.constant("scale", {8}, r.floats(8)), w.constant("shift", {8}, r.floats(8)), w.constant("below", {8}, r.floats(8))},
+      af);
   const uint32_t pr = w.intermediate("pr", f32, {1, 8, 4, 4}), cs = w.intermediate("cs", f32, {1, 8, 4, 4});
   w.step("prelu", Op::prelu, {af, w.constant("slope", {8}, r.floats(8))}, pr);
   w.step("shuffle", Op::channel_shuffle, {pr}, cs, {ints(K::groups, {2})});
   const uint32_t ct = w.intermediate("ct", f32, {1, 4, 8, 8}), up = w.intermediate("up", f32, {1, 8, 8, 8});
-  w.step("conv_transpose", Op::conv_transpose2d, {cs, w.constant("wt", {8, 4, 2, 2}, r.floats(8 * 4 * 4))}, ct,
+  w.step("conv_transpose", Op::conv_transpose2d,
+         {cs, w.constant("wt", {8, 4, 2, 2}, r.floats(8 * 4 * 4)), kAbsentInput, w.constant("slopes", {4}, r.floats(4))}, ct,
          {ints(K::strides, {2, 2})});
   w.step("resize", Op::resize, {cs}, up, {ints(K::mode, {1}), floats(K::scales, {2.0, 2.0})});
   const uint32_t cat = w.intermediate("cat", f32, {1, 12, 8, 8}), sl = w.intermediate("sl", f32, {1, 6, 8, 8});

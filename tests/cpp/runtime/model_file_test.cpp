@@ -279,7 +279,7 @@ TEST(ModelFile, Steps) {
   expect_errors({
       {"op 0", [](LaneWriter& w) { step(w, "conv").op = 0; }, "expected op 1 to 23, found 0"},
       {"op 24", [](LaneWriter& w) { step(w, "conv").op = 24; }, "expected op 1 to 23, found 24"},
-      {"too few inputs", [](LaneWriter& w) { step(w, "conv").input_count = 1; }, "expected 2 to 4 inputs, found 1"},
+      {"too few inputs", [](LaneWriter& w) { step(w, "conv").input_count = 1; }, "expected 2 to 5 inputs, found 1"},
       {"too many inputs", [](LaneWriter& w) { step(w, "softmax").input_count = 2; }, "expected 1 to 1 inputs, found 2"},
       {"two outputs", [](LaneWriter& w) { step(w, "conv").output_count = 2; }, "expected 1 output, found 2"},
       {"io past the end", [](LaneWriter& w) { step(w, "conv").first_io = 0xFFFFFFFF; }, "tensor indices among"},
