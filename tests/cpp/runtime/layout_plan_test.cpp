@@ -74,6 +74,25 @@ TEST(LayoutPlan, TensorsThatStepsConnectShareTheirPitch) {
   EXPECT_EQ(layout("gap").pitch, 1);
 }
 
+TEST(LayoutPlan, AWideBorderIsNotShared) {
+  LaneWriter w;
+  const uint32_t x = w.input("x", DType::float32, {1, 1, 30, 40}), y = w.output("y", DType::float32, {1, 1, 30, 40});
+  const uint32_t k1 = w.constant("k1", {1, 1, 1, 1}, std::vector<float>(1, 1.0f));
+  const uint32_t k3 = w.constant("k3", {1, 1, 3, 3}, std::vector<float>(9, 1.0f));
+  const auto padded = [](int64_t d) {
+    return std::vector<Attribute>{ints(AttributeKey::pads, {d, d, d, d}), ints(AttributeKey::dilations, {d, d})};
+  };
+  const uint32_t a = w.intermediate("a", DType::float32, {1, 1, 30, 40}), b = w.intermediate("b", DType::float32, {1, 1, 30, 40}),
+                 c = w.intermediate("c", DType::float32, {1, 1, 30, 40});
+  w.step("1x1", Op::conv2d, {x, k1}, a);
+  w.step("dilated by 16", Op::conv2d, {a, k3}, b, padded(16));
+  w.step("3x3", Op::conv2d, {b, k3}, c, padded(1));
+  w.step("1x1 with residual", Op::conv2d, {c, k1, kAbsentInput, x}, y);
+  const std::vector<TensorDesc> descs = plan_layouts(parse_model(w.file(), "test.lane"));
+  expect_border(descs[a].layout.border, {16, 16, 16, 16});
+  for (const uint32_t narrow : {x, b, c, y}) expect_border(descs[narrow].layout.border, {1, 1, 1, 1});
+}
+
 TEST(LayoutPlan, EveryConsumerCounts) {
   LaneWriter w;
   const uint32_t x = w.input("x", DType::float32, {1, 1, 8, 8});
