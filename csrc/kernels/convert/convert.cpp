@@ -4,6 +4,7 @@
 
 #include "kernels/access.hpp"
 #include "kernels/check.hpp"
+#include "kernels/convert/requantizer.hpp"
 #include "kernels/convert/rows.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/rows.hpp"
@@ -101,13 +102,11 @@ std::unique_ptr<PreparedKernel> prepare_dequantize(const TensorDesc& input, cons
 std::unique_ptr<PreparedKernel> prepare_requantize(const TensorDesc& input, const TensorDesc& output,
                                                    const KernelOptions& options) {
   check_conversion("requantize", input, DType::int8, output, DType::int8);
-  const std::vector<uint8_t> table = byte_table(input.quant, output.quant, [](float real) { return real; });
-  const auto run = [input, output, table](const KernelArgs& args) {
-    for_same_shape<uint8_t>(args, input, output, [&](const uint8_t* x, uint8_t* y, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
-    });
+  const KernelEntry& entry = select_kernel("convert", "requantize_s8", options);
+  const auto run = [input, output, bytes = Requantizer(input.quant, output.quant, entry.isa)](const KernelArgs& args) {
+    for_same_shape<uint8_t>(args, input, output, [&](const uint8_t* x, uint8_t* y, int64_t n) { bytes.run(x, y, n); });
   };
-  return make_kernel(select_kernel("convert", "requantize_s8", options), 0, run, 0, {same_memory(input, output)});
+  return make_kernel(entry, 0, run, 0, {same_memory(input, output)});
 }
 
 }  // namespace edgelane

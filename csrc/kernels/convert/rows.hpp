@@ -6,6 +6,12 @@
 
 namespace edgelane {
 
+// From stored bytes to stored bytes: round((x - from_zero) * factor) + to_zero, clamped to a byte.
+struct ByteRescale {
+  int32_t from_zero, to_zero;
+  float factor;
+};
+
 struct ConvertRows {
   void (*quantize)(const float* x, uint8_t* y, int64_t n, float scale, int32_t zero_point);
   // Four planes to one plane of quads, n pixels.
@@ -13,6 +19,7 @@ struct ConvertRows {
   void (*dequantize)(const uint8_t* x, float* y, int64_t n, float scale, int32_t zero_point);
   // Lane `lane` of a plane of quads to a plane.
   void (*dequantize_lane)(const uint32_t* x, int lane, float* y, int64_t n, float scale, int32_t zero_point);
+  void (*rescale)(const uint8_t* x, uint8_t* y, int64_t n, const ByteRescale& rescale);
 };
 
 namespace scalar {

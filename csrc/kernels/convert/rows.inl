@@ -61,8 +61,21 @@ void dequantize_lane(const uint32_t* x, int lane, float* y, int64_t n, float sca
 }
 
 template <class V>
+void rescale(const uint8_t* x, uint8_t* y, int64_t n, const ByteRescale& rescale) {
+  using Int = typename V::Int;
+  const Int from_zero = Int::broadcast(rescale.from_zero);
+  const V to_zero = V::broadcast(static_cast<float>(rescale.to_zero)), factor = V::broadcast(rescale.factor);
+  for_vectors<V>(n, [&](int64_t i, int lanes) {
+    const Int stored = lanes == V::width ? Int::load_u8(x + i) : Int::load_u8_first(x + i, lanes);
+    const V v = round_even((stored - from_zero).to_float() * factor) + to_zero;
+    const Int bytes = min(max(v, V::zero()), V::broadcast(255.0f)).to_int();
+    lanes == V::width ? bytes.store_u8(y + i) : bytes.store_u8_first(y + i, lanes);
+  });
+}
+
+template <class V>
 constexpr ConvertRows make_rows() {
-  return {quantize_run<V>, quantize_quads<V>, dequantize_run<V>, dequantize_lane<V>};
+  return {quantize_run<V>, quantize_quads<V>, dequantize_run<V>, dequantize_lane<V>, rescale<V>};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "kernels/access.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
+#include "kernels/convert/requantizer.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/movement/quads.hpp"
 #include "kernels/split.hpp"
@@ -29,10 +30,9 @@ GatherProblem GatherProblem::identity(Span<const TensorDesc> inputs, const Tenso
 
 namespace {
 
-// int8 of one scale and zero point to another, by stored byte; empty where they agree.
-std::vector<uint8_t> requantize_table(const TensorDesc& from, const TensorDesc& to) {
-  if (!from.int8() || (from.quant.scale == to.quant.scale && from.quant.zero_point == to.quant.zero_point)) return {};
-  return byte_table(from.quant, to.quant, [](float real) { return real; });
+// Nothing but int8 is requantised.
+Requantizer requantizer(const TensorDesc& from, const TensorDesc& to, Isa isa) {
+  return from.int8() ? Requantizer(from.quant, to.quant, isa) : Requantizer({}, {}, isa);
 }
 
 uint64_t fill_bits(const TensorDesc& t, float value) {
@@ -76,7 +76,7 @@ class PlanarGather {
   PlanarGather(const GatherProblem& p, Isa isa)
       : inputs_(p.inputs), output_(p.output), batch_(p.index[0]), rows_(p.index[2]), columns_(p.index[3]) {
     gather_quads_ = EDGELANE_FOR_ISA(isa, gather_quads);
-    for (const TensorDesc& t : inputs_) tables_.push_back(requantize_table(t, output_));
+    for (const TensorDesc& t : inputs_) requantizers_.push_back(requantizer(t, output_, isa));
     channels_.resize(p.index[1].size());
     for (size_t c = 0; c < channels_.size(); ++c) channels_[c] = {p.source.empty() ? 0 : p.source[c], p.index[1][c]};
     columns_shift_ = consecutive(columns_);
@@ -90,10 +90,9 @@ class PlanarGather {
     if (output_.int8()) fill_ *= 0x01010101u;
   }
 
-  // With a table of 256 bytes for each input, as if all were requantised.
   size_t table_bytes() const {
     return (batch_.size() + rows_.size() + columns_.size()) * sizeof(int) + channels_.size() * sizeof(Channel) +
-           inputs_.size() * (sizeof(TensorDesc) + sizeof(tables_[0]) + 256);
+           inputs_.size() * (sizeof(TensorDesc) + sizeof(Requantizer));
   }
 
   // PreparedKernel::place_in_output: of an input whose planes are some of the output's as they are.
@@ -106,7 +105,8 @@ class PlanarGather {
       const int source = channels_[first].source;
       for (end = first + 1; end < count && channels_[end].source == source; ++end) continue;
       const PlanarLayout& in = inputs_[source].layout;
-      bool alike = in.plane == out.plane && in.origin == out.origin && end - first == in.channels && tables_[source].empty();
+      bool alike =
+          in.plane == out.plane && in.origin == out.origin && end - first == in.channels && requantizers_[source].identity();
       for (int c = first; c < end; ++c) alike = alike && channels_[c].channel == c - first;
       if (alike && first % per_plane == 0 && (in.channels % per_plane == 0 || end == count))
         result[source] = first / per_plane * out.plane * static_cast<int64_t>(sizeof(uint32_t));
@@ -125,7 +125,7 @@ class PlanarGather {
           write_quad_plane(args.inputs, n, group, plane);
           if (group == groups - 1) fill_channel_padding(plane, out, border_word(output_));
         } else {
-          write_plane(args.inputs, channels_[group].source, n, channels_[group].channel, plane, {});
+          write_plane(args.inputs, channels_[group].source, n, channels_[group].channel, plane);
         }
         fill_border(plane, out, border_word(output_));
       }
@@ -144,8 +144,7 @@ class PlanarGather {
   }
 
   // The plane of words `group` of an input, to a plane of the output.
-  void write_plane(const void* const* inputs, int source, int n, int group, uint32_t* plane,
-                   const std::vector<uint8_t>& table) const {
+  void write_plane(const void* const* inputs, int source, int n, int group, uint32_t* plane) const {
     const PlanarLayout& out = output_.layout;
     if (batch_[n] < 0 || group < 0) {
       std::fill(plane + out.origin, plane + out.index(out.height, 0), fill_);
@@ -155,26 +154,26 @@ class PlanarGather {
     const uint32_t* from = input_plane(inputs, source, n, group);
     uint32_t* to = plane + out.origin;
     if (from == to) return;  // where it belongs already
+    const Requantizer& requantize = requantizers_[static_cast<size_t>(source)];
     if (strip_) {
-      std::memcpy(to, from, static_cast<size_t>(out.strip_length()) * 4);
-    } else {
-      for (int y = 0; y < out.height; ++y, to += out.pitch) {
-        if (y > 0 && rows_[y] == rows_[y - 1]) {  // an enlarged image repeats rows
-          std::memcpy(to, to - out.pitch, static_cast<size_t>(out.width) * 4);
-        } else if (rows_[y] < 0) {
-          std::fill(to, to + out.width, fill_);
-        } else if (columns_shift_) {
-          std::memcpy(to, from + static_cast<int64_t>(rows_[y]) * in.pitch + columns_[0], static_cast<size_t>(out.width) * 4);
-        } else {
-          pick_columns(from + static_cast<int64_t>(rows_[y]) * in.pitch, to);
-        }
+      requantize.run(reinterpret_cast<const uint8_t*>(from), reinterpret_cast<uint8_t*>(to), out.strip_length() * 4);
+      return;
+    }
+    for (int y = 0; y < out.height; ++y, to += out.pitch) {
+      if (y > 0 && rows_[y] == rows_[y - 1]) {  // an enlarged image repeats rows
+        std::memcpy(to, to - out.pitch, static_cast<size_t>(out.width) * 4);
+      } else if (rows_[y] < 0) {
+        std::fill(to, to + out.width, fill_);
+      } else if (columns_shift_) {
+        std::memcpy(to, from + static_cast<int64_t>(rows_[y]) * in.pitch + columns_[0], static_cast<size_t>(out.width) * 4);
+      } else {
+        pick_columns(from + static_cast<int64_t>(rows_[y]) * in.pitch, to);
       }
     }
-    if (table.empty()) return;
+    if (requantize.identity()) return;
     uint8_t* row = reinterpret_cast<uint8_t*>(plane + out.origin);
-    for (int y = 0; y < out.height; ++y, row += static_cast<int64_t>(out.pitch) * 4) {
-      for (int b = 0; b < out.width * 4; ++b) row[b] = table[row[b]];
-    }
+    for (int y = 0; y < out.height; ++y, row += static_cast<int64_t>(out.pitch) * 4)
+      requantize.run(row, row, int64_t{out.width} * 4);
   }
 
   void pick_columns(const uint32_t* __restrict row, uint32_t* __restrict to) const {
@@ -196,10 +195,10 @@ class PlanarGather {
     bool whole = lanes[0].channel % kChannelGroup == 0, mapped = false;
     for (int k = 0; k < used; ++k) {
       whole = whole && lanes[k].source == lanes[0].source && lanes[k].channel == lanes[0].channel + k;
-      mapped = mapped || !tables_[lanes[k].source].empty();
+      mapped = mapped || !requantizers_[static_cast<size_t>(lanes[k].source)].identity();
     }
     if (whole || batch_[n] < 0) {
-      write_plane(inputs, lanes[0].source, n, lanes[0].channel / kChannelGroup, plane, tables_[lanes[0].source]);
+      write_plane(inputs, lanes[0].source, n, lanes[0].channel / kChannelGroup, plane);
       return;
     }
     if (strip_ && !mapped) {
@@ -222,13 +221,12 @@ class PlanarGather {
                           lane.channel % kChannelGroup;
     uint8_t* to = reinterpret_cast<uint8_t*>(plane + out.origin) + k;
     const uint8_t fill = static_cast<uint8_t>(fill_);
-    const uint8_t* table = tables_[lane.source].empty() ? nullptr : tables_[lane.source].data();
+    const Requantizer& requantize = requantizers_[static_cast<size_t>(lane.source)];
     for (int y = 0; y < out.height; ++y) {
       for (int x = 0; x < out.width; ++x) {
         uint8_t v = fill;
         if (rows_[y] >= 0 && columns_[x] >= 0) {
-          v = from[(static_cast<int64_t>(rows_[y]) * in.pitch + columns_[x]) * 4];
-          if (table != nullptr) v = table[v];
+          v = requantize(from[(static_cast<int64_t>(rows_[y]) * in.pitch + columns_[x]) * 4]);
         }
         to[(static_cast<int64_t>(y) * out.pitch + x) * 4] = v;
       }
@@ -239,7 +237,7 @@ class PlanarGather {
   TensorDesc output_;
   std::vector<int> batch_, rows_, columns_;
   std::vector<Channel> channels_;
-  std::vector<std::vector<uint8_t>> tables_;  // one for each input
+  std::vector<Requantizer> requantizers_;  // one for each input
   GatherQuads gather_quads_ = nullptr;
   bool columns_shift_ = false;    // a row is one run of an input row
   bool columns_filled_ = false;   // some columns come from none
@@ -254,7 +252,7 @@ class PlanarGather {
 template <class T>
 class TableGather {
  public:
-  explicit TableGather(const GatherProblem& p)
+  TableGather(const GatherProblem& p, Isa isa)
       : output_(p.output),
         to_(p.output),
         source_axis_(p.source_axis),
@@ -266,9 +264,8 @@ class TableGather {
     if (source_.empty()) source_.assign(static_cast<size_t>(dims_[source_axis_]), 0);
     for (const TensorDesc& input : p.inputs) {
       const ElementOffsets from(input);
-      Input tables;
+      Input tables{requantizer(input, output_, isa)};
       tables.base = from.base();
-      tables.requantize = requantize_table(input, output_);
       for (int a = 0; a < rank_; ++a) {
         tables.offset[a].assign(static_cast<size_t>(dims_[a]), 0);
         for (size_t i = 0; i < p.index[a].size(); ++i) {
@@ -309,9 +306,9 @@ class TableGather {
   static constexpr int64_t kFill = INT64_MIN;
   static constexpr int kShortRow = 8;
   struct Input {
-    std::vector<int64_t> offset[kMaxRank];  // by output axis and index along it, in elements
+    Requantizer requantize;
+    std::vector<int64_t> offset[kMaxRank] = {};  // by output axis and index along it, in elements
     int64_t base = 0;
-    std::vector<uint8_t> requantize;
   };
 
   // A plain transpose, as of pixels shuffled into an image: both sides step evenly along the last two axes.
@@ -323,7 +320,7 @@ class TableGather {
       }
       return true;
     };
-    blocks_ = rank_ >= 2 && inputs_.size() == 1 && inputs_[0].requantize.empty() && output_.elements() > 0;
+    blocks_ = rank_ >= 2 && inputs_.size() == 1 && inputs_[0].requantize.identity() && output_.elements() > 0;
     for (int a = std::max(0, rank_ - 2); a < rank_ && blocks_; ++a) {
       blocks_ = evenly(a) && !(output_.planar() && output_.int8() && a == 1);
     }
@@ -390,9 +387,9 @@ class TableGather {
     }
     for (int x = begin; x < end; ++x) to[x * step] = filled || table[x] == kFill ? fill_ : from[table[x]];
     if constexpr (sizeof(T) == 1) {
-      if (input.requantize.empty()) return;
+      if (input.requantize.identity()) return;
       for (int x = begin; x < end; ++x) {
-        if (!filled && table[x] != kFill) to[x * step] = input.requantize[to[x * step]];
+        if (!filled && table[x] != kFill) to[x * step] = input.requantize(to[x * step]);
       }
     }
   }
@@ -431,11 +428,11 @@ std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const Kern
   }
   switch (dtype_bytes(problem.output.dtype)) {
     case 1:
-      return make_gather(entry, TableGather<uint8_t>(problem));
+      return make_gather(entry, TableGather<uint8_t>(problem, entry.isa));
     case 4:
-      return make_gather(entry, TableGather<uint32_t>(problem));
+      return make_gather(entry, TableGather<uint32_t>(problem, entry.isa));
     default:
-      return make_gather(entry, TableGather<uint64_t>(problem));
+      return make_gather(entry, TableGather<uint64_t>(problem, entry.isa));
   }
 }
 

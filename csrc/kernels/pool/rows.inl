@@ -139,33 +139,42 @@ void average_f32(const PoolRow& row, PoolCounts counts, float* y) {
 template <class V>
 void average_s8(const PoolRow& row, PoolCounts counts, float in_scale, int32_t in_zero_point, float out_scale,
                 int32_t out_zero_point, uint8_t* y) {
-  constexpr int kTile = 64;
-  alignas(64) int32_t sums[kTile * 4];
-  alignas(64) float divisors[kTile * 4];
+  constexpr int kTile = 64, kQuad = 4;
+  struct Scratch {
+    alignas(64) int32_t line[(kPoolLine + kTile) * kQuad];  // sums down the window's rows
+    alignas(64) int32_t sums[kTile * kQuad];
+    alignas(64) float divisors[kTile * kQuad];
+  } scratch;
   const VectorQuant<V> quant(out_scale, out_zero_point);
-  for (int x0 = 0; x0 < row.out_width; x0 += kTile) {
-    const int outputs = row.out_width - x0 < kTile ? row.out_width - x0 : kTile;
+  const int fit = (kPoolLine + kTile - row.kernel_w) / row.stride_w + 1, tile = fit < kTile ? fit : kTile;
+  for (int x0 = 0; x0 < row.out_width; x0 += tile) {
+    const int outputs = row.out_width - x0 < tile ? row.out_width - x0 : tile;
+    const int left = x0 * row.stride_w - row.pad_left, right = left + (outputs - 1) * row.stride_w + row.kernel_w;
+    const int from = left < 0 ? 0 : left, n = (right < row.width ? right : row.width) - from;
+    for (int i = 0; i < n * kQuad; ++i) scratch.line[i] = 0;
+    for (int r = 0; r < row.rows; ++r) {
+      const uint8_t* x = static_cast<const uint8_t*>(row.first) + (r * row.row_step + from) * kQuad;
+#pragma GCC ivdep
+      for (int i = 0; i < n * kQuad; ++i) scratch.line[i] += x[i];
+    }
     for (int x = 0; x < outputs; ++x) {
-      const int left = (x0 + x) * row.stride_w - row.pad_left;
-      const int begin = left < 0 ? 0 : left, end = left + row.kernel_w < row.width ? left + row.kernel_w : row.width;
-      int32_t s[4] = {};
-      for (int r = 0; r < row.rows; ++r) {
-        const uint8_t* line = static_cast<const uint8_t*>(row.first) + r * row.row_step * 4;
-        for (int ix = begin; ix < end; ++ix) {
-          for (int k = 0; k < 4; ++k) s[k] += line[ix * 4 + k];
-        }
-      }
-      const int bias = (in_zero_point + 128) * (end > begin ? end - begin : 0) * row.rows;
-      for (int k = 0; k < 4; ++k) {
-        sums[x * 4 + k] = s[k] - bias;
-        divisors[x * 4 + k] = counts.columns[x0 + x] * counts.rows;
+      const int start = left + x * row.stride_w, begin = start < from ? from : start;
+      const int end = start + row.kernel_w < from + n ? start + row.kernel_w : from + n, columns = end > begin ? end - begin : 0;
+      const int32_t* const window = scratch.line + (begin - from) * kQuad;
+      int32_t s[kQuad];
+      for (int k = 0; k < kQuad; ++k) s[k] = -(in_zero_point + 128) * columns * row.rows;
+      for (int i = 0; i < columns; ++i)
+        for (int k = 0; k < kQuad; ++k) s[k] += window[i * kQuad + k];
+      for (int k = 0; k < kQuad; ++k) {
+        scratch.sums[x * kQuad + k] = s[k];
+        scratch.divisors[x * kQuad + k] = counts.columns[x0 + x] * counts.rows;
       }
     }
-    for (int i = 0; i < outputs * 4; i += V::width) {
-      const V real = V::broadcast(in_scale) * V::Int::load(sums + i).to_float() / V::load(divisors + i);
+    for (int i = 0; i < outputs * kQuad; i += V::width) {
+      const V real = V::broadcast(in_scale) * V::Int::load(scratch.sums + i).to_float() / V::load(scratch.divisors + i);
       const typename V::Int stored = quantize_lanes(real, quant);
-      const int lanes = outputs * 4 - i;
-      lanes >= V::width ? stored.store_u8(y + x0 * 4 + i) : stored.store_u8_first(y + x0 * 4 + i, lanes);
+      const int lanes = outputs * kQuad - i;
+      lanes >= V::width ? stored.store_u8(y + x0 * kQuad + i) : stored.store_u8_first(y + x0 * kQuad + i, lanes);
     }
   }
 }
