@@ -182,7 +182,8 @@ class StripConv final : public PreparedKernel {
   }
 
   bool direct() const noexcept {
-    return (is_clamp(problem_.activation.kind) || slope_.data() != nullptr) && !requantize_.float_output &&
+    const bool any = kernel_->form == WeightForm::f32 && problem_.residual.channels == 0;
+    return (any || is_clamp(problem_.activation.kind) || slope_.data() != nullptr) && !requantize_.float_output &&
            (!requantize_.has_intermediate || requantize_.has_residual) && geometry_.output.single && geometry_.residual.single;
   }
 

@@ -41,6 +41,15 @@ EDGELANE_INLINE void store_pixels(const StripArgs& a, T* plane, int v, V y, V bo
 // added_to_steps: int8, to sums that are quantised before the residual is added (Requantize::has_intermediate).
 enum class Residual { none, added, added_to_steps };
 
+// Together, so that a call and the choice of the function are paid once.
+template <class V>
+__attribute__((noinline)) void activate_sums(int32_t* sums, int64_t count, const Activation& activation) {
+  for (int64_t i = 0; i < count; i += V::width) {
+    const V y = apply_activation(V::Int::load(sums + i).bitcast(), activation);
+    y.bitcast().store(sums + i);
+  }
+}
+
 // The sums of a group of blocks: lanes of Acc, by output channel.
 template <int Channels, int Vectors, int Lanes>
 struct GroupSums {
@@ -84,10 +93,14 @@ struct StripEpilogue {
       for (int v = 0; v < Vectors; ++v) __builtin_prefetch(residual + row * a.residual_plane + v * kLanes, 0, 2);
   }
 
-  // Sums of the blocks of a group, from output channel `oc` on.
+  // Sums of the blocks of a group, from output channel `oc` on; they may be overwritten.
   template <class Sums>
-  EDGELANE_INLINE void finish(const Sums& sums, int blocks, int oc) const {
+  EDGELANE_INLINE void finish(Sums& sums, int blocks, int oc) const {
     const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
+    if constexpr (!Path::kInt8) {
+      if (a.direct && !a.clamp && a.slope == nullptr)
+        activate_sums<V>(&sums.row[0][0][0], int64_t{channels} * Vectors * kLanes, a.activation);
+    }
     if (a.direct && a.slope == nullptr)
       finish_direct<false>(sums.row, channels, oc);
     else if (a.direct)

@@ -43,7 +43,8 @@ struct StripArgs {
   bool residual_single;
   int vectors;  // of the whole strip
 
-  // The activation is a clamp or slopes, int8 goes to int8 at once, and output and residual have the source's pitch.
+  // Output and residual have the source's pitch, and the activation is a clamp or slopes; or any, of float32 without a residual.
+  // int8 goes to int8 at once.
   bool direct;
   bool prefetch;  // direct, and the output is too large for the second-level cache
 
