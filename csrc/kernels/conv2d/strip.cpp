@@ -173,8 +173,12 @@ class StripConv final : public PreparedKernel {
   }
 
   bool direct() const noexcept {
-    return is_clamp(problem_.activation.kind) && !requantize_.float_output &&
-           (!requantize_.has_intermediate || requantize_.has_residual) && geometry_.output.single && geometry_.residual.single;
+    if (!geometry_.output.single || !geometry_.residual.single) return false;
+    if (kernel_->form == WeightForm::f32) return is_clamp(problem_.activation.kind);
+    const Requantize& r = requantize_;
+    // Channels that pad the last quad are zero times anything, plus a residual's padding: they end as the zero point.
+    const bool pads = problem_.output.channels % kChannelGroup == 0 || (r.lo <= 0 && 0 <= r.hi);
+    return r.bounded && pads && (!r.has_intermediate || r.has_residual);
   }
 
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4. With as many for each thread, a thread works on

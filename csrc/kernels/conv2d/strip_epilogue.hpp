@@ -143,7 +143,7 @@ struct StripEpilogue {
       for (int o = 0; o < channels; o += kChannelGroup) {
         const DirectQuad<R> row(*this, oc + o);
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: they end in padding, which is set
+        for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: their multiplier is 0
           row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
                     Path::load_sum(rows[o + 3][v]), v);
       }
@@ -182,39 +182,46 @@ struct StripEpilogue {
     }
   };
 
+  // Copies of all that it needs, which stores of results cannot change.
   template <Residual R>
   struct DirectQuad {
-    const StripEpilogue& e;
+    const Segment* segments;
     const uint32_t* residual = nullptr;
     uint32_t* y;
     V multiplier[kChannelGroup];
-    I channels;
-    EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc)
-        : e(epilogue), y(e.template direct_output<uint32_t>(plane_of(oc))), channels(e.channel_bytes(oc)) {
+    V intermediate_lo, intermediate_hi, intermediate_scale, residual_zero, residual_scale;
+    I lowest, highest, border;
+    int32_t output_zero;
+    EDGELANE_INLINE DirectQuad(const StripEpilogue& e, int oc)
+        : segments(e.a.output_segments + e.first_vector), y(e.template direct_output<uint32_t>(plane_of(oc))) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<uint32_t>(plane_of(oc));
       for (int i = 0; i < kChannelGroup; ++i) multiplier[i] = V::broadcast(e.a.multiplier[oc + i]);
+      const Requantize& r = e.a.requantize;
+      intermediate_lo = V::broadcast(r.intermediate_lo);
+      intermediate_hi = V::broadcast(r.intermediate_hi);
+      intermediate_scale = V::broadcast(r.intermediate_scale);
+      residual_zero = V::broadcast(kByteBase + static_cast<float>(r.residual_zero));
+      residual_scale = V::broadcast(r.residual_scale);
+      lowest = I::broadcast(static_cast<int32_t>(r.lowest));
+      highest = I::broadcast(static_cast<int32_t>(r.highest));
+      border = I::broadcast(static_cast<int32_t>(r.output_border));
+      output_zero = r.output_zero;
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
       if constexpr (R != Residual::none) stored = I::loadu(residual + v * kLanes);
-      const I byte = I::broadcast(255);
-      const I y0 = lane(acc0, multiplier[0], stored & byte), y1 = lane(acc1, multiplier[1], stored.template shr<8>() & byte),
-              y2 = lane(acc2, multiplier[2], stored.template shr<16>() & byte),
-              y3 = lane(acc3, multiplier[3], stored.template shr<24>());
-      const I quad = e.with_padding(pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), channels);
-      const I border = I::broadcast(static_cast<int32_t>(e.a.requantize.output_border));
-      select(e.pixels(v), quad, border).storeu(y + v * kLanes);
+      const I quad =
+          pack_quads(lane<0>(acc0, stored), lane<1>(acc1, stored), lane<2>(acc2, stored), lane<3>(acc3, stored), output_zero);
+      const I clamped = min_bytes(max_bytes(quad, lowest), highest);
+      select(Mask::of(segments[v].mask), clamped, border).storeu(y + v * kLanes);
     }
-    EDGELANE_INLINE I lane(Acc acc, V m, I stored) const {
-      const Requantize& r = e.a.requantize;
-      V v;
-      if constexpr (R == Residual::none)
-        v = acc.to_float() * m;
-      else if constexpr (R == Residual::added)
-        v = acc.to_float() * m + residual_lanes<V>(stored, r);
-      else
-        v = intermediate_lanes(acc.to_float() * m, r) * V::broadcast(r.intermediate_scale) + residual_lanes<V>(stored, r);
-      return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
+    template <int Channel>
+    EDGELANE_INLINE I lane(Acc acc, I stored) const {
+      V v = acc.to_float() * multiplier[Channel];
+      if constexpr (R == Residual::added_to_steps)
+        v = round_even(min(max(v, intermediate_lo), intermediate_hi)) * intermediate_scale;
+      if constexpr (R != Residual::none) v = v + residual_bytes<Channel>(stored, residual_zero, residual_scale);
+      return v.to_int();
     }
   };
 

@@ -128,6 +128,13 @@ struct VecI32Avx2 {
     const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     return {_mm256_shuffle_epi8(_mm256_packus_epi16(ab, cd), order)};
   }
+  friend EDGELANE_INLINE VecI32Avx2 min_bytes(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_min_epu8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 max_bytes(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_max_epu8(a.v, b.v)}; }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx2 with_low_byte(VecI32Avx2 b) const {
+    const __m128i byte = _mm_setr_epi8(N, -1, -1, -1, N + 4, -1, -1, -1, N + 8, -1, -1, -1, N + 12, -1, -1, -1);
+    return {_mm256_or_si256(v, _mm256_shuffle_epi8(b.v, _mm256_broadcastsi128_si256(byte)))};
+  }
   friend EDGELANE_INLINE VecI32Avx2 select(MaskAvx2 m, VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 
  private:

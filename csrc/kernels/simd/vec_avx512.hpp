@@ -134,6 +134,13 @@ struct VecI32Avx512 {
     const __m512i order = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);
     return {_mm512_shuffle_epi8(_mm512_packus_epi16(ab, cd), order)};
   }
+  friend EDGELANE_INLINE VecI32Avx512 min_bytes(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_min_epu8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 max_bytes(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_max_epu8(a.v, b.v)}; }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 with_low_byte(VecI32Avx512 b) const {
+    constexpr __mmask64 kLowest = 0x1111111111111111;
+    return {_mm512_mask_shuffle_epi8(v, kLowest, b.v, _mm512_set4_epi32(N + 12, N + 8, N + 4, N))};
+  }
   friend EDGELANE_INLINE VecI32Avx512 select(MaskAvx512 m, VecI32Avx512 a, VecI32Avx512 b) {
     return {_mm512_mask_blend_epi32(m.v, b.v, a.v)};
   }

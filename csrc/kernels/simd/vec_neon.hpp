@@ -170,6 +170,17 @@ struct VecI32Neon {
     const uint8x16_t order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
     return {vreinterpretq_s32_u8(vqtbl1q_u8(bytes, order))};
   }
+  friend EDGELANE_INLINE VecI32Neon min_bytes(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_u8(vminq_u8(vreinterpretq_u8_s32(a.v), vreinterpretq_u8_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon max_bytes(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_u8(vmaxq_u8(vreinterpretq_u8_s32(a.v), vreinterpretq_u8_s32(b.v)))};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Neon with_low_byte(VecI32Neon b) const {
+    const uint8x16_t byte = {N, 255, 255, 255, N + 4, 255, 255, 255, N + 8, 255, 255, 255, N + 12, 255, 255, 255};
+    return {vreinterpretq_s32_u8(vqtbx1q_u8(vreinterpretq_u8_s32(v), vreinterpretq_u8_s32(b.v), byte))};
+  }
   friend EDGELANE_INLINE VecI32Neon select(MaskNeon m, VecI32Neon a, VecI32Neon b) { return {vbslq_s32(m.v, a.v, b.v)}; }
 
  private:

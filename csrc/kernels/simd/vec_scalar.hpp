@@ -8,6 +8,7 @@
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
 //   muladd(a, b, c) is a * b + c, rounded once or twice
 //   pack_quads(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to 0..255
+//   V::Int only: min_bytes and max_bytes of unsigned bytes; a.with_low_byte<N>(b) is a, whose lowest byte is 0, plus byte N of b
 //   in_register(a) is a; GCC then keeps it in a register, where it would else load a value again for each of its uses
 //   even_lanes(a, b), odd_lanes(a, b): of the lanes of a and then b, those at even or odd places
 //   V only: interleave_low/high(a, b) take turns between a and b in the lower or upper half
@@ -151,10 +152,29 @@ struct VecI32Scalar {
     }
     return r;
   }
+  friend EDGELANE_INLINE VecI32Scalar min_bytes(VecI32Scalar a, VecI32Scalar b) {
+    return by_bytes(a, b, [](uint8_t x, uint8_t y) { return x < y ? x : y; });
+  }
+  friend EDGELANE_INLINE VecI32Scalar max_bytes(VecI32Scalar a, VecI32Scalar b) {
+    return by_bytes(a, b, [](uint8_t x, uint8_t y) { return x > y ? x : y; });
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Scalar with_low_byte(VecI32Scalar b) const {
+    return *this | (b.shr<8 * N>() & broadcast(255));
+  }
   friend EDGELANE_INLINE VecI32Scalar select(MaskScalar m, VecI32Scalar a, VecI32Scalar b)
       EDGELANE_LANES(VecI32Scalar, m.v[i] ? a.v[i] : b.v[i]);
 
  private:
+  template <class F>
+  static EDGELANE_INLINE VecI32Scalar by_bytes(VecI32Scalar a, VecI32Scalar b, const F& f) {
+    uint8_t x[sizeof a.v], y[sizeof a.v];
+    std::memcpy(x, a.v, sizeof x);
+    std::memcpy(y, b.v, sizeof y);
+    for (size_t i = 0; i < sizeof x; ++i) x[i] = f(x[i], y[i]);
+    std::memcpy(a.v, x, sizeof x);
+    return a;
+  }
   // Eight bytes of each from `first` on, in pieces of Size bytes.
   template <int Size>
   static EDGELANE_INLINE VecI32Scalar interleave(const VecI32Scalar& a, const VecI32Scalar& b, int first) {
