@@ -142,7 +142,7 @@ struct StripEpilogue {
     } else {
       for (int o = 0; o < channels; o += kChannelGroup) {
         const DirectQuad<R> row(*this, oc + o);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: their multiplier is 0
           row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
                     Path::load_sum(rows[o + 3][v]), v);
