@@ -121,6 +121,9 @@ struct StripEpilogue {
   }
   EDGELANE_INLINE Mask pixels(int v) const { return Mask::of(a.output_segments[first_vector + v].mask); }
 
+  // From int8 to bytes as stored, and back.
+  static EDGELANE_INLINE I biased(I quad) { return quad ^ I::broadcast(static_cast<int32_t>(0x80808080)); }
+
   // The bytes of a quad that belong to channels that exist, `oc` being its first.
   EDGELANE_INLINE I channel_bytes(int oc) const {
     return I::broadcast(oc + kChannelGroup <= a.oc ? -1 : static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
@@ -190,8 +193,9 @@ struct StripEpilogue {
     uint32_t* y;
     V multiplier[kChannelGroup];
     V intermediate_lo, intermediate_hi, intermediate_scale, residual_zero, residual_scale;
-    I lowest, highest, border;
+    I lowest, highest, border;  // bounds as int8, border as stored
     int32_t output_zero;
+    bool clips;
     EDGELANE_INLINE DirectQuad(const StripEpilogue& e, int oc)
         : segments(e.a.output_segments + e.first_vector), y(e.template direct_output<uint32_t>(plane_of(oc))) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<uint32_t>(plane_of(oc));
@@ -202,18 +206,19 @@ struct StripEpilogue {
       intermediate_scale = V::broadcast(r.intermediate_scale);
       residual_zero = V::broadcast(kByteBase + static_cast<float>(r.residual_zero));
       residual_scale = V::broadcast(r.residual_scale);
-      lowest = I::broadcast(static_cast<int32_t>(r.lowest));
-      highest = I::broadcast(static_cast<int32_t>(r.highest));
+      lowest = biased(I::broadcast(static_cast<int32_t>(r.lowest)));
+      highest = biased(I::broadcast(static_cast<int32_t>(r.highest)));
       border = I::broadcast(static_cast<int32_t>(r.output_border));
-      output_zero = r.output_zero;
+      output_zero = r.output_zero - kActivationBias;
+      clips = r.highest != ~0u;
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
       if constexpr (R != Residual::none) stored = I::loadu(residual + v * kLanes);
-      const I quad =
-          pack_quads(lane<0>(acc0, stored), lane<1>(acc1, stored), lane<2>(acc2, stored), lane<3>(acc3, stored), output_zero);
-      const I clamped = min_bytes(max_bytes(quad, lowest), highest);
-      select(Mask::of(segments[v].mask), clamped, border).storeu(y + v * kLanes);
+      I quad = pack_s8(lane<0>(acc0, stored), lane<1>(acc1, stored), lane<2>(acc2, stored), lane<3>(acc3, stored), output_zero);
+      quad = max_bytes(quad, lowest);
+      if (clips) quad = min_bytes(quad, highest);
+      select(Mask::of(segments[v].mask), biased(quad), border).storeu(y + v * kLanes);
     }
     template <int Channel>
     EDGELANE_INLINE I lane(Acc acc, I stored) const {
@@ -262,7 +267,8 @@ struct StripEpilogue {
       if (oc + 3 < a.oc) store_f32(y3, oc + 3, v);
       return;
     }
-    const I quad = with_padding(pack_quads(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero), channel_bytes(oc));
+    const I steps = pack_s8(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero - kActivationBias);
+    const I quad = with_padding(biased(steps), channel_bytes(oc));
     const I border = I::broadcast(static_cast<int32_t>(r.output_border));
     store_pixels<I, uint32_t, Mask>(a, output_plane<uint32_t>(plane_of(oc)), first_vector + v, quad, border);
   }
