@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -62,6 +63,10 @@ struct Requantize {
   int32_t output_zero = 0;     // biased
   uint32_t output_border = 0;  // a quad of it
   Activation activation;
+  // int8 output and not general: no value on the way to a result is NaN or leaves what int32 holds, whatever the inputs. round(v)
+  // may then be clamped as an integer, and by instructions that saturate: that gives the same, as both are monotonic.
+  bool bounded = false;
+  uint32_t lowest = 0, highest = 0;  // quads of what lo and hi are stored as, where bounded
 };
 
 struct FoldedScales {
@@ -70,6 +75,9 @@ struct FoldedScales {
   std::vector<float> slope;       // [oc], or empty
   std::vector<int32_t> bias;      // [oc], holds -(zero point + input_bias) * sum of the channel's weights as well, modulo 2^32
 };
+
+// Of Requantize::bounded: two values below this and one rounding each stay below 2^31.
+constexpr float kLargestStep = 0x1p29f;
 
 // weights are [oc][count / oc]; bias is empty or [oc]; slope is empty or [oc], and then takes the activation's place.
 // `input_bias`: what the multiplied inputs are too high by, kActivationBias where a kernel takes them as they are stored, 0 where
@@ -111,13 +119,30 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   const size_t per_channel = oc == 0 ? 0 : weights.size() / static_cast<size_t>(oc);
   const int32_t input_zero = q.input.zero_point + input_bias;
   const float target = q.has_intermediate ? q.intermediate.scale : unit;
+  r.bounded = !q.float_output && !r.general && r.lo <= r.hi;
   for (int c = 0; c < oc; ++c) {
     const float weight_scale = q.weight_scales[q.weight_scales.size() == 1 ? 0 : static_cast<size_t>(c)];
     f.multiplier.push_back(q.input.scale * weight_scale / target);
-    int64_t sum = 0;
-    for (size_t i = 0; i < per_channel; ++i) sum += weights[static_cast<size_t>(c) * per_channel + i];
+    int64_t sum = 0, magnitude = 0;
+    for (size_t i = 0; i < per_channel; ++i) {
+      const int32_t weight = weights[static_cast<size_t>(c) * per_channel + i];
+      sum += weight;
+      magnitude += std::abs(weight);
+    }
     const int64_t total = (bias.empty() ? 0 : static_cast<int64_t>(bias[static_cast<size_t>(c)])) - sum * input_zero;
     f.bias.push_back(static_cast<int32_t>(total));
+    // What the accumulator cannot exceed; one that wraps around stays below 2^31 all the same.
+    const float largest = std::fabs(static_cast<float>(f.bias.back())) + 255.0f * static_cast<float>(magnitude);
+    const float steepness = f.slope.empty() ? 1.0f : std::fabs(f.slope[static_cast<size_t>(c)]);
+    const float growth = steepness <= 1.0f ? 1.0f : steepness;  // a NaN stays one
+    r.bounded = r.bounded && std::min(largest, 0x1p31f) * f.multiplier.back() * growth < kLargestStep &&
+                (!has_residual || 255 * r.residual_scale * growth < kLargestStep) &&
+                (!q.has_intermediate || 255 * r.intermediate_scale * growth < kLargestStep);
+  }
+  if (r.bounded) {
+    const auto stored = [&](float bound) { return static_cast<uint32_t>(std::lrintf(bound) + r.output_zero) * 0x01010101u; };
+    r.lowest = stored(r.lo);
+    r.highest = stored(r.hi);
   }
   return f;
 }

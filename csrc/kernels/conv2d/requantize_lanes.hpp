@@ -30,6 +30,16 @@ EDGELANE_INLINE V residual_lanes(typename V::Int stored, const Requantize& r) {
   return (stored - V::Int::broadcast(r.residual_zero)).to_float() * V::broadcast(r.residual_scale);
 }
 
+// Bits of a float whose lowest byte counts ones: with byte b there, the float is kByteBase + b.
+constexpr int32_t kByteBaseBits = 0x4B000000;
+constexpr float kByteBase = 0x1p23f;
+
+// The same of byte N of each lane, in fewer instructions. `zero` is kByteBase + r.residual_zero: the difference is exact.
+template <int N, class V>
+EDGELANE_INLINE V residual_bytes(typename V::Int stored, V zero, V scale) {
+  return (V::Int::broadcast(kByteBaseBits).template with_low_byte<N>(stored).bitcast() - zero) * scale;
+}
+
 // Steps of the intermediate quantisation.
 template <class V>
 EDGELANE_INLINE V intermediate_lanes(V y, const Requantize& r) {

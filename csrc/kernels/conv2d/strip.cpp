@@ -36,8 +36,8 @@ constexpr size_t kSecondLevelBytes = 512 * 1024;  // of a cache of 1 MB or more,
 
 // With fewer blocks in a chunk than this, fewer chunks were faster (ResNet-50's layers at 90 % sparsity, AVX-512).
 int min_chunk_blocks(const StripKernel& k) {
-  if (k.block_oc == 1) return 24;
-  return k.form == WeightForm::f32 ? 40 : 10;
+  if (k.form == WeightForm::f32) return k.block_oc == 1 ? 24 : 40;
+  return k.block_oc == 1 ? 14 : 30;
 }
 
 // Time of a kernel relative to others of its instruction set. A multiply-add of single output channels waits for its load, and
@@ -182,9 +182,13 @@ class StripConv final : public PreparedKernel {
   }
 
   bool direct() const noexcept {
-    const bool any = kernel_->form == WeightForm::f32 && problem_.residual.channels == 0;
-    return (any || is_clamp(problem_.activation.kind) || slope_.data() != nullptr) && !requantize_.float_output &&
-           (!requantize_.has_intermediate || requantize_.has_residual) && geometry_.output.single && geometry_.residual.single;
+    if (!geometry_.output.single || !geometry_.residual.single) return false;
+    if (kernel_->form == WeightForm::f32)
+      return problem_.residual.channels == 0 || is_clamp(problem_.activation.kind) || slope_.data() != nullptr;
+    const Requantize& r = requantize_;
+    // Channels that pad the last quad are zero times anything, plus a residual's padding: they end as the zero point.
+    const bool pads = problem_.output.channels % kChannelGroup == 0 || (r.lo <= 0 && 0 <= r.hi);
+    return r.bounded && pads && (!r.has_intermediate || r.has_residual);
   }
 
   // Tiles of nearly equal size: 13 vectors in tiles of at most 6 are 5 + 4 + 4. With as many for each thread, a thread works on
@@ -201,10 +205,13 @@ class StripConv final : public PreparedKernel {
   // blocks in each chunk: it pays for a new chunk with a reload of its sums and a loop end that is predicted wrongly.
   int chunk_planes(int64_t blocks, int tile_vectors) const {
     if (problem_.groups > 1) return geometry_.planes;
+    // Of each phase of the source, the taps' rows or, where these overlap, all from the first to the last.
     const int tile = std::min(geometry_.vectors, tile_vectors) * kernel_->lanes;
-    const int row = tile + (problem_.kernel_w - 1) * problem_.dilation_w;
-    const int64_t all_rows = tile + static_cast<int64_t>(problem_.kernel_h - 1) * problem_.dilation_h * geometry_.pitch;
-    const int64_t elements = std::min<int64_t>(static_cast<int64_t>(row) * problem_.kernel_h, all_rows);
+    const int span_h = (problem_.kernel_h - 1) * problem_.dilation_h / problem_.stride_h;
+    const int span_w = (problem_.kernel_w - 1) * problem_.dilation_w / problem_.stride_w;
+    const int64_t rows = std::min(problem_.kernel_h, span_h + 1) * int64_t{tile + span_w};
+    const int64_t all_rows = tile + static_cast<int64_t>(span_h) * geometry_.pitch;
+    const int64_t elements = std::min(rows, all_rows) * std::max<int64_t>(1, static_cast<int64_t>(geometry_.phases.size()));
     const int64_t by_cache = geometry_.planes * elements * 4 / static_cast<int64_t>(kFirstLevelBytes) + 1;
     const int64_t by_blocks = blocks / (int64_t{oc_blocks_} * min_chunk_blocks(*kernel_));
     const int64_t chunks = std::max<int64_t>(1, std::min(by_cache, by_blocks));

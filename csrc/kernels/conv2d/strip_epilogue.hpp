@@ -132,6 +132,9 @@ struct StripEpilogue {
   }
   EDGELANE_INLINE Mask pixels(int v) const { return Mask::of(a.output_segments[first_vector + v].mask); }
 
+  // From int8 to bytes as stored, and back.
+  static EDGELANE_INLINE I biased(I quad) { return quad ^ I::broadcast(static_cast<int32_t>(0x80808080)); }
+
   // The bytes of a quad that belong to channels that exist, `oc` being its first.
   EDGELANE_INLINE I channel_bytes(int oc) const {
     return I::broadcast(oc + kChannelGroup <= a.oc ? -1 : static_cast<int32_t>((1u << 8 * (a.oc - oc)) - 1));
@@ -163,8 +166,8 @@ struct StripEpilogue {
     } else {
       for (int o = 0; o < channels; o += kChannelGroup) {
         const DirectQuad<R, Sloped> row(*this, oc + o);
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: they end in padding, which is set
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: their multiplier is 0
           row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
                     Path::load_sum(rows[o + 3][v]), v);
       }
@@ -209,43 +212,52 @@ struct StripEpilogue {
     }
   };
 
+  // Copies of all that it needs, which stores of results cannot change.
   template <Residual R, bool Sloped>
   struct DirectQuad {
-    const StripEpilogue& e;
+    const Segment* segments;
     const uint32_t* residual = nullptr;
     uint32_t* y;
     V multiplier[kChannelGroup], slope[kChannelGroup];
-    I channels;
-    EDGELANE_INLINE DirectQuad(const StripEpilogue& epilogue, int oc)
-        : e(epilogue), y(e.template direct_output<uint32_t>(plane_of(oc))), channels(e.channel_bytes(oc)) {
+    V intermediate_lo, intermediate_hi, intermediate_scale, residual_zero, residual_scale;
+    I lowest, highest, border;  // bounds as int8, border as stored
+    int32_t output_zero;
+    bool clips;
+    EDGELANE_INLINE DirectQuad(const StripEpilogue& e, int oc)
+        : segments(e.a.output_segments + e.first_vector), y(e.template direct_output<uint32_t>(plane_of(oc))) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<uint32_t>(plane_of(oc));
       for (int i = 0; i < kChannelGroup; ++i) {
         multiplier[i] = V::broadcast(e.a.multiplier[oc + i]);
         if constexpr (Sloped) slope[i] = V::broadcast(e.a.slope[oc + i]);
       }
+      const Requantize& r = e.a.requantize;
+      intermediate_lo = V::broadcast(r.intermediate_lo);
+      intermediate_hi = V::broadcast(r.intermediate_hi);
+      intermediate_scale = V::broadcast(r.intermediate_scale);
+      residual_zero = V::broadcast(kByteBase + static_cast<float>(r.residual_zero));
+      residual_scale = V::broadcast(r.residual_scale);
+      lowest = biased(I::broadcast(static_cast<int32_t>(r.lowest)));
+      highest = biased(I::broadcast(static_cast<int32_t>(r.highest)));
+      border = I::broadcast(static_cast<int32_t>(r.output_border));
+      output_zero = r.output_zero - kActivationBias;
+      clips = r.highest != ~0u;
     }
     EDGELANE_INLINE void store(Acc acc0, Acc acc1, Acc acc2, Acc acc3, int v) const {
       I stored = I::zero();
       if constexpr (R != Residual::none) stored = I::loadu(residual + v * kLanes);
-      const I byte = I::broadcast(255);
-      const I y0 = lane(acc0, 0, stored & byte), y1 = lane(acc1, 1, stored.template shr<8>() & byte),
-              y2 = lane(acc2, 2, stored.template shr<16>() & byte), y3 = lane(acc3, 3, stored.template shr<24>());
-      const I quad = e.with_padding(pack_quads(y0, y1, y2, y3, e.a.requantize.output_zero), channels);
-      const I border = I::broadcast(static_cast<int32_t>(e.a.requantize.output_border));
-      select(e.pixels(v), quad, border).storeu(y + v * kLanes);
+      I quad = pack_s8(lane<0>(acc0, stored), lane<1>(acc1, stored), lane<2>(acc2, stored), lane<3>(acc3, stored), output_zero);
+      quad = max_bytes(quad, lowest);
+      if (clips) quad = min_bytes(quad, highest);
+      select(Mask::of(segments[v].mask), biased(quad), border).storeu(y + v * kLanes);
     }
-    EDGELANE_INLINE I lane(Acc acc, int i, I stored) const {
-      const Requantize& r = e.a.requantize;
-      const V m = multiplier[i];
-      V v;
-      if constexpr (R == Residual::none)
-        v = acc.to_float() * m;
-      else if constexpr (R == Residual::added)
-        v = acc.to_float() * m + residual_lanes<V>(stored, r);
-      else
-        v = intermediate_lanes(acc.to_float() * m, r) * V::broadcast(r.intermediate_scale) + residual_lanes<V>(stored, r);
-      if constexpr (Sloped) v = slope_lanes(v, slope[i]);
-      return min(max(v, V::broadcast(r.lo)), V::broadcast(r.hi)).to_int();
+    template <int Channel>
+    EDGELANE_INLINE I lane(Acc acc, I stored) const {
+      V v = acc.to_float() * multiplier[Channel];
+      if constexpr (R == Residual::added_to_steps)
+        v = round_even(min(max(v, intermediate_lo), intermediate_hi)) * intermediate_scale;
+      if constexpr (R != Residual::none) v = v + residual_bytes<Channel>(stored, residual_zero, residual_scale);
+      if constexpr (Sloped) v = slope_lanes(v, slope[Channel]);
+      return v.to_int();
     }
   };
 
@@ -289,7 +301,8 @@ struct StripEpilogue {
       if (oc + 3 < a.oc) store_f32(y3, oc + 3, v);
       return;
     }
-    const I quad = with_padding(pack_quads(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero), channel_bytes(oc));
+    const I steps = pack_s8(y0.to_int(), y1.to_int(), y2.to_int(), y3.to_int(), r.output_zero - kActivationBias);
+    const I quad = with_padding(biased(steps), channel_bytes(oc));
     const I border = I::broadcast(static_cast<int32_t>(r.output_border));
     store_pixels<I, uint32_t, Mask>(a, output_plane<uint32_t>(plane_of(oc)), first_vector + v, quad, border);
   }

@@ -31,7 +31,8 @@ struct VnniDot {
   static EDGELANE_INLINE Weights weights(Acc stored) { return stored; }
   static EDGELANE_INLINE Input broadcast_input(const uint8_t* p) { return broadcast_quad(p); }
   static EDGELANE_INLINE Weight broadcast_weight(const uint8_t* p) { return broadcast_quad(p); }
-  static EDGELANE_INLINE Acc multiply_add(Acc acc, Acc x, Acc w) { return {dot_quads(acc.v, x.v, w.v)}; }
+  // in_register: where a loop has several sums for each result, GCC 12 would copy every sum before and after the instruction.
+  static EDGELANE_INLINE Acc multiply_add(Acc acc, Acc x, Acc w) { return in_register(Acc{dot_quads(acc.v, x.v, w.v)}); }
 
  private:
   static EDGELANE_INLINE Acc broadcast_quad(const uint8_t* p) {

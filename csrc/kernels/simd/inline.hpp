@@ -3,10 +3,6 @@
 
 #define EDGELANE_INLINE inline __attribute__((always_inline))
 
-// Keeps a pointer whole. Where addresses are a register and a small number, GCC would keep one register for each vector of a tile
-// and add the offset to each of them in every step of a loop.
-#if defined(__aarch64__)
+// Keeps a pointer whole. GCC would otherwise keep one register for each vector of a tile. On Arm it adds the offset to each of
+// them in every step of a loop, and on x86 it runs out of registers, where a constant in the address costs nothing.
 #define EDGELANE_KEEP_POINTER(p) asm("" : "+r"(p))
-#else
-#define EDGELANE_KEEP_POINTER(p) static_cast<void>(p)
-#endif

@@ -120,13 +120,23 @@ struct VecI32Avx2 {
   friend EDGELANE_INLINE VecI32Avx2 max(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_max_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx2 operator<(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_cmpgt_epi32(b.v, a.v)}; }
   friend EDGELANE_INLINE MaskAvx2 operator==(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_cmpeq_epi32(a.v, b.v)}; }
-  friend EDGELANE_INLINE VecI32Avx2 pack_quads(VecI32Avx2 a, VecI32Avx2 b, VecI32Avx2 c, VecI32Avx2 d, int32_t zero) {
-    const __m256i shift = _mm256_set1_epi16(static_cast<int16_t>(zero));
-    const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a.v, b.v), shift);
-    const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c.v, d.v), shift);
+  friend EDGELANE_INLINE VecI32Avx2 pack_s8(VecI32Avx2 a, VecI32Avx2 b, VecI32Avx2 c, VecI32Avx2 d, int32_t zero) {
+    __m256i ab = _mm256_packs_epi32(a.v, b.v), cd = _mm256_packs_epi32(c.v, d.v);
+    if (zero != 0) {
+      const __m256i shift = _mm256_set1_epi16(static_cast<int16_t>(zero));
+      ab = _mm256_adds_epi16(ab, shift);
+      cd = _mm256_adds_epi16(cd, shift);
+    }
     // In each 128-bit part: four bytes of a, of b, of c, of d.
     const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    return {_mm256_shuffle_epi8(_mm256_packus_epi16(ab, cd), order)};
+    return {_mm256_shuffle_epi8(_mm256_packs_epi16(ab, cd), order)};
+  }
+  friend EDGELANE_INLINE VecI32Avx2 min_bytes(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_min_epi8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx2 max_bytes(VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_max_epi8(a.v, b.v)}; }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx2 with_low_byte(VecI32Avx2 b) const {
+    const __m128i byte = _mm_setr_epi8(N, -1, -1, -1, N + 4, -1, -1, -1, N + 8, -1, -1, -1, N + 12, -1, -1, -1);
+    return {_mm256_or_si256(v, _mm256_shuffle_epi8(b.v, _mm256_broadcastsi128_si256(byte)))};
   }
   friend EDGELANE_INLINE VecI32Avx2 select(MaskAvx2 m, VecI32Avx2 a, VecI32Avx2 b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 

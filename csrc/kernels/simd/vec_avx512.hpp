@@ -126,13 +126,23 @@ struct VecI32Avx512 {
   friend EDGELANE_INLINE VecI32Avx512 max(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_max_epi32(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx512 operator<(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }
   friend EDGELANE_INLINE MaskAvx512 operator==(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
-  friend EDGELANE_INLINE VecI32Avx512 pack_quads(VecI32Avx512 a, VecI32Avx512 b, VecI32Avx512 c, VecI32Avx512 d, int32_t zero) {
-    const __m512i shift = _mm512_set1_epi16(static_cast<int16_t>(zero));
-    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), shift);
-    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c.v, d.v), shift);
+  friend EDGELANE_INLINE VecI32Avx512 pack_s8(VecI32Avx512 a, VecI32Avx512 b, VecI32Avx512 c, VecI32Avx512 d, int32_t zero) {
+    __m512i ab = _mm512_packs_epi32(a.v, b.v), cd = _mm512_packs_epi32(c.v, d.v);
+    if (zero != 0) {
+      const __m512i shift = _mm512_set1_epi16(static_cast<int16_t>(zero));
+      ab = _mm512_adds_epi16(ab, shift);
+      cd = _mm512_adds_epi16(cd, shift);
+    }
     // In each 128-bit part: four bytes of a, of b, of c, of d.
     const __m512i order = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);
-    return {_mm512_shuffle_epi8(_mm512_packus_epi16(ab, cd), order)};
+    return {_mm512_shuffle_epi8(_mm512_packs_epi16(ab, cd), order)};
+  }
+  friend EDGELANE_INLINE VecI32Avx512 min_bytes(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_min_epi8(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecI32Avx512 max_bytes(VecI32Avx512 a, VecI32Avx512 b) { return {_mm512_max_epi8(a.v, b.v)}; }
+  template <int N>
+  EDGELANE_INLINE VecI32Avx512 with_low_byte(VecI32Avx512 b) const {
+    constexpr __mmask64 kLowest = 0x1111111111111111;
+    return {_mm512_mask_shuffle_epi8(v, kLowest, b.v, _mm512_set4_epi32(N + 12, N + 8, N + 4, N))};
   }
   friend EDGELANE_INLINE VecI32Avx512 select(MaskAvx512 m, VecI32Avx512 a, VecI32Avx512 b) {
     return {_mm512_mask_blend_epi32(m.v, b.v, a.v)};

@@ -162,13 +162,24 @@ struct VecI32Neon {
     const int16x8_t cd = vuzp1q_s16(vreinterpretq_s16_s32(c.v), vreinterpretq_s16_s32(d.v));
     return {vreinterpretq_s32_s8(vuzp1q_s8(vreinterpretq_s8_s16(ab), vreinterpretq_s8_s16(cd)))};
   }
-  friend EDGELANE_INLINE VecI32Neon pack_quads(VecI32Neon a, VecI32Neon b, VecI32Neon c, VecI32Neon d, int32_t zero) {
+  friend EDGELANE_INLINE VecI32Neon pack_s8(VecI32Neon a, VecI32Neon b, VecI32Neon c, VecI32Neon d, int32_t zero) {
     const int16x8_t shift = vdupq_n_s16(static_cast<int16_t>(zero));
     const int16x8_t ab = vqaddq_s16(vcombine_s16(vqmovn_s32(a.v), vqmovn_s32(b.v)), shift);
     const int16x8_t cd = vqaddq_s16(vcombine_s16(vqmovn_s32(c.v), vqmovn_s32(d.v)), shift);
-    const uint8x16_t bytes = vcombine_u8(vqmovun_s16(ab), vqmovun_s16(cd));  // four of a, of b, of c, of d
+    const int8x16_t bytes = vcombine_s8(vqmovn_s16(ab), vqmovn_s16(cd));  // four of a, of b, of c, of d
     const uint8x16_t order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
-    return {vreinterpretq_s32_u8(vqtbl1q_u8(bytes, order))};
+    return {vreinterpretq_s32_s8(vqtbl1q_s8(bytes, order))};
+  }
+  friend EDGELANE_INLINE VecI32Neon min_bytes(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s8(vminq_s8(vreinterpretq_s8_s32(a.v), vreinterpretq_s8_s32(b.v)))};
+  }
+  friend EDGELANE_INLINE VecI32Neon max_bytes(VecI32Neon a, VecI32Neon b) {
+    return {vreinterpretq_s32_s8(vmaxq_s8(vreinterpretq_s8_s32(a.v), vreinterpretq_s8_s32(b.v)))};
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Neon with_low_byte(VecI32Neon b) const {
+    const uint8x16_t byte = {N, 255, 255, 255, N + 4, 255, 255, 255, N + 8, 255, 255, 255, N + 12, 255, 255, 255};
+    return {vreinterpretq_s32_u8(vqtbx1q_u8(vreinterpretq_u8_s32(v), vreinterpretq_u8_s32(b.v), byte))};
   }
   friend EDGELANE_INLINE VecI32Neon select(MaskNeon m, VecI32Neon a, VecI32Neon b) { return {vbslq_s32(m.v, a.v, b.v)}; }
 

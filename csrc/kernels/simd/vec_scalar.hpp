@@ -7,7 +7,8 @@
 //   min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b: where either is NaN, the result is b
 //   round_even, floor, ceil, to_int (rounds halves to even; |x| < 2^31), V::Int::to_float, bitcast both ways
 //   muladd(a, b, c) is a * b + c, rounded once or twice
-//   pack_quads(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to 0..255
+//   pack_s8(a, b, c, d, zero): lane i holds, from its lowest byte on, a[i] + zero, b[i] + zero, ..., saturated to -128..127
+//   V::Int only: min_bytes and max_bytes of signed bytes; a.with_low_byte<N>(b) is a, whose lowest byte is 0, plus byte N of b
 //   in_register(a) is a; GCC then keeps it in a register, where it would else load a value again for each of its uses
 //   even_lanes(a, b), odd_lanes(a, b): of the lanes of a and then b, those at even or odd places
 //   V only: interleave_low/high(a, b) take turns between a and b in the lower or upper half
@@ -139,22 +140,41 @@ struct VecI32Scalar {
       EDGELANE_LANES(VecI32Scalar, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
   friend EDGELANE_INLINE MaskScalar operator<(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] < b.v[i]);
   friend EDGELANE_INLINE MaskScalar operator==(VecI32Scalar a, VecI32Scalar b) EDGELANE_LANES(MaskScalar, a.v[i] == b.v[i]);
-  friend EDGELANE_INLINE VecI32Scalar pack_quads(VecI32Scalar a, VecI32Scalar b, VecI32Scalar c, VecI32Scalar d, int32_t zero) {
+  friend EDGELANE_INLINE VecI32Scalar pack_s8(VecI32Scalar a, VecI32Scalar b, VecI32Scalar c, VecI32Scalar d, int32_t zero) {
     const auto byte = [zero](int32_t q) {
       const int32_t word = (q < -32768 ? -32768 : q > 32767 ? 32767 : q) + zero;
-      return static_cast<uint8_t>(word < 0 ? 0 : word > 255 ? 255 : word);
+      return static_cast<int8_t>(word < -128 ? -128 : word > 127 ? 127 : word);
     };
     VecI32Scalar r;
     for (int i = 0; i < 4; ++i) {
-      const uint8_t quad[4] = {byte(a.v[i]), byte(b.v[i]), byte(c.v[i]), byte(d.v[i])};
+      const int8_t quad[4] = {byte(a.v[i]), byte(b.v[i]), byte(c.v[i]), byte(d.v[i])};
       std::memcpy(&r.v[i], quad, 4);
     }
     return r;
+  }
+  friend EDGELANE_INLINE VecI32Scalar min_bytes(VecI32Scalar a, VecI32Scalar b) {
+    return by_bytes(a, b, [](int8_t x, int8_t y) { return x < y ? x : y; });
+  }
+  friend EDGELANE_INLINE VecI32Scalar max_bytes(VecI32Scalar a, VecI32Scalar b) {
+    return by_bytes(a, b, [](int8_t x, int8_t y) { return x > y ? x : y; });
+  }
+  template <int N>
+  EDGELANE_INLINE VecI32Scalar with_low_byte(VecI32Scalar b) const {
+    return *this | (b.shr<8 * N>() & broadcast(255));
   }
   friend EDGELANE_INLINE VecI32Scalar select(MaskScalar m, VecI32Scalar a, VecI32Scalar b)
       EDGELANE_LANES(VecI32Scalar, m.v[i] ? a.v[i] : b.v[i]);
 
  private:
+  template <class F>
+  static EDGELANE_INLINE VecI32Scalar by_bytes(VecI32Scalar a, VecI32Scalar b, const F& f) {
+    int8_t x[sizeof a.v], y[sizeof a.v];
+    std::memcpy(x, a.v, sizeof x);
+    std::memcpy(y, b.v, sizeof y);
+    for (size_t i = 0; i < sizeof x; ++i) x[i] = f(x[i], y[i]);
+    std::memcpy(a.v, x, sizeof x);
+    return a;
+  }
   // Eight bytes of each from `first` on, in pieces of Size bytes.
   template <int Size>
   static EDGELANE_INLINE VecI32Scalar interleave(const VecI32Scalar& a, const VecI32Scalar& b, int first) {

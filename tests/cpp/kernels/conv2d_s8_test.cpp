@@ -200,9 +200,10 @@ TEST_P(Conv2dS8, NanOfAnActivationIsAResult) {
   }
 }
 
-// Scales of a hostile file: the folded factors are infinite or 0, and an accumulator of 0 makes a NaN of them.
+// Scales of a hostile file: the folded factors are infinite or 0, and an accumulator of 0 makes a NaN of them; or results are
+// about as large as int32 can be (Requantize::bounded).
 TEST_P(Conv2dS8, ScalesThatOverflowGiveTheSameEverywhere) {
-  for (float scale : {1e30f, 1e-30f}) {
+  for (float scale : {1e30f, 1e-30f, 20.0f, 50.0f, 100.0f, 200.0f, 500.0f, 2000.0f}) {
     for (bool intermediate : {false, true}) {
       const Conv2dCase c = {"overflow", 1, 4, 3, 5, 6, 1, 1, 1, 1, 1, 1, 1, {}, {}, {}, "zero", true};
       const Conv2dProblem p = conv2d_problem(c);
