@@ -55,6 +55,7 @@ struct DepthwiseF32 {
   static constexpr int kRows = 4;  // of stride 1
   static constexpr int kInputBias = 0;
   static constexpr bool kFast = Fast;
+  static constexpr bool kWhole = Fast;
 
   template <int K, int Stride, bool Narrow>
   static void fast(const DepthwiseArgs& a, const DepthwisePlane& p) {
@@ -93,6 +94,118 @@ struct DepthwiseF32 {
       });
     });
     activate_rows<V>(a, p);
+  }
+
+  // Where a column of vectors, or a plane, begins.
+  struct Place {
+    const float *x, *residual;  // residual: or nullptr
+    float* y;
+    EDGELANE_INLINE Place moved(int64_t in_x, int64_t in_residual, int64_t in_y) const {
+      return {x + in_x, residual == nullptr ? nullptr : residual + in_residual, y + in_y};
+    }
+  };
+
+  // What a call of whole() computes with. All of it is in registers, or where stores of results cannot change it.
+  template <int K>
+  struct Whole {
+    DepthwiseArgs a;
+    V lo, hi, zero;
+    V w[K * K], bias;
+    // Lines of the next plane, asked for in the order of memory while columns of this one are computed, which jump from row to
+    // row: no stream that the hardware would follow.
+    const float* next_x;
+    float* next_y;
+  };
+
+  template <int K>
+  static EDGELANE_INLINE void load_row(const float* x, V (&in)[K]) {
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) in[k] = in_register(V::loadu(x + k));
+  }
+
+  template <int K>
+  static EDGELANE_INLINE V add_row(V sum, const V (&in)[K], const V* w) {
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) sum = muladd(in[k], w[k], sum);
+    return sum;
+  }
+
+  // Down a column of vectors: an input row adds to the output rows it belongs to, and the oldest of them is then finished. Lanes
+  // that are no pixels, and `gap` elements behind the vector, become zeros.
+  template <int K, bool Prefetch>
+  static EDGELANE_INLINE void column(Whole<K>& c, Place at, int rows, typename V::Mask pixels, int gap) {
+    V sum[K - 1];  // of the output rows that began 0, 1, ... input rows ago
+    V in[K];
+#pragma GCC unroll 8
+    for (int i = 0; i < K - 1; ++i, at.x += c.a.x_next_row) {
+      load_row(at.x, in);
+#pragma GCC unroll 8
+      for (int age = i; age >= 0; --age) sum[age] = add_row(age == 0 ? c.bias : sum[age - 1], in, c.w + age * K);
+    }
+    for (int row = 0; row < rows; ++row, at = at.moved(c.a.x_next_row, c.a.residual_pitch, c.a.y_pitch)) {
+      if constexpr (Prefetch) {
+        __builtin_prefetch(c.next_x, 0, 2);
+        __builtin_prefetch(c.next_y, 1, 2);
+        c.next_x += kLanes;
+        c.next_y += kLanes;
+      }
+      load_row(at.x, in);
+      V done = add_row(sum[K - 2], in, c.w + (K - 1) * K);
+#pragma GCC unroll 8
+      for (int age = K - 2; age >= 0; --age) sum[age] = add_row(age == 0 ? c.bias : sum[age - 1], in, c.w + age * K);
+      if (at.residual != nullptr) done = done + V::loadu(at.residual);
+      select(pixels, min(c.hi, max(c.lo, done)), c.zero).storeu(at.y);
+      for (int i = 0; i < gap; i += kLanes) c.zero.storeu(at.y + kLanes + i);
+    }
+  }
+
+  // Vectors are stored whole. The last one of a row, and the zeros behind it, may reach into the next row, whose pixels overwrite
+  // them: rows are computed in order, and of each band of rows the last column first. With bands, several columns pass over
+  // memory nearly in order, too.
+  template <int K>
+  static EDGELANE_INLINE void whole_plane(Whole<K>& c, Place plane) {
+    const int64_t end = (c.a.rows - 1) * c.a.y_pitch + c.a.last_column + c.a.last_extent;
+    for (int64_t i = -c.a.y_origin; i < 0; i += kLanes) c.zero.store(plane.y + i);
+    for (int64_t i = end / kLanes * kLanes; i < c.a.y_plane - c.a.y_origin; i += kLanes) c.zero.store(plane.y + i);
+
+    const int last = c.a.last_column, gap = c.a.last_extent - kLanes;
+    const auto all = V::Mask::first(kLanes), pixels = V::Mask::first(c.a.width - last);
+    if (last == 0) return column<K, false>(c, plane, c.a.rows, pixels, gap);
+    constexpr int kBand = 16;
+    for (int row = 0; row < c.a.rows; row += kBand) {
+      const int rows = kBand < c.a.rows - row ? kBand : c.a.rows - row;
+      const Place at = plane.moved(row * c.a.x_next_row, row * c.a.residual_pitch, row * c.a.y_pitch);
+      column<K, true>(c, at.moved(last, last, last), rows, pixels, gap);
+      for (int i = 0; i < last; i += kLanes) column<K, true>(c, at.moved(i, i, i), rows, all, 0);
+    }
+  }
+
+  template <int K>
+  static void whole(const DepthwiseArgs& a, const DepthwisePlane& first, int64_t planes) {
+    Whole<K> c;
+    c.a = a;
+    c.lo = V::broadcast(a.lo);
+    c.hi = V::broadcast(a.hi);
+    c.zero = in_register(V::zero());  // a constant to the compiler would make calls of memset of the loops that store it
+    DepthwisePlane p = first;
+    for (int64_t i = 0; i < planes; ++i) {
+      const Place plane = {reinterpret_cast<const float*>(p.x), reinterpret_cast<const float*>(p.residual),
+                           reinterpret_cast<float*>(p.y)};
+      const float* weights = reinterpret_cast<const float*>(p.weights);
+#pragma GCC unroll 64
+      for (int k = 0; k < K * K; ++k) c.w[k] = V::broadcast(weights[k]);
+      c.bias = V::broadcast(*static_cast<const float*>(p.bias));
+      c.next_x = plane.x + c.a.x_plane;
+      c.next_y = plane.y + c.a.y_plane;
+      whole_plane<K>(c, plane);
+      activate_rows<V>(a, p);  // not c.a: nothing of c may have an address
+      const Place next = plane.moved(c.a.x_plane, c.a.residual_plane, c.a.y_plane);
+      p.x = reinterpret_cast<const uint8_t*>(next.x);
+      p.residual = reinterpret_cast<const uint8_t*>(next.residual);
+      p.y = reinterpret_cast<uint8_t*>(next.y);
+      p.weights = reinterpret_cast<const uint8_t*>(weights + K * K);
+      p.bias = static_cast<const float*>(p.bias) + 1;
+    }
   }
 
   // Any kernel, dilation and vertical stride, one output row at a time.
