@@ -136,7 +136,7 @@ class DepthwiseConv final : public PreparedKernel {
       const DepthwiseFunction fast = kernel.fast[(p.kernel_h - 3) / 2][p.stride_w - 1][narrow];
       if (fast != nullptr) run_ = fast;
     }
-    if (square && stride_1 && p.dilation_h == 1 && p.dilation_w == 1) plan_whole_planes(kernel);
+    if (square && (stride_1 || stride_2) && p.dilation_h == 1 && p.dilation_w == 1) plan_whole_planes(kernel);
   }
 
   // Rows of the output are columns of vectors. The last one ends where the gap does, if that takes no vector more than the
@@ -150,13 +150,13 @@ class DepthwiseConv final : public PreparedKernel {
     args_.x_plane = in.plane;
     args_.residual_plane = res.plane;
     args_.y_origin = out.origin;
-    const int last_row = out.height - 1;
-    const int64_t first_tap = in.index(-problem_.pad_top, -problem_.pad_left);
-    const int64_t read =
-        first_tap + int64_t{last_row + args_.kernel_h - 1} * in.pitch + args_.last_column + args_.kernel_w - 1 + lanes;
+    const int last_row = out.height - 1, stride = problem_.stride_w, kernel_size = args_.kernel_w;
+    // What the last row of taps of the last vector is read from.
+    const int64_t row = in.index(last_row * stride + kernel_size - 1 - problem_.pad_top, -problem_.pad_left);
+    const int64_t read = row + int64_t{args_.last_column} * stride + kernel_size - stride + int64_t{lanes} * stride;
     const bool inside = read <= in.plane && out.index(last_row, args_.last_column) + args_.last_extent <= out.plane &&
                         (res.channels == 0 || res.index(last_row, args_.last_column) + lanes <= res.plane);
-    if (inside) run_whole_ = kernel.whole[(args_.kernel_h - 3) / 2];
+    if (inside) run_whole_ = kernel.whole[(kernel_size - 3) / 2][stride - 1];
   }
 
   // index: of the plane (image * groups + group) in the output and in the residual. More than one plane for run_whole_ alone.

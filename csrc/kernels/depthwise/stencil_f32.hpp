@@ -118,51 +118,62 @@ struct DepthwiseF32 {
   };
 
   template <int K>
-  static EDGELANE_INLINE void load_row(const float* x, V (&in)[K]) {
-#pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) in[k] = in_register(V::loadu(x + k));
-  }
-
-  template <int K>
   static EDGELANE_INLINE V add_row(V sum, const V (&in)[K], const V* w) {
 #pragma GCC unroll 8
     for (int k = 0; k < K; ++k) sum = muladd(in[k], w[k], sum);
     return sum;
   }
 
-  // Down a column of vectors: an input row adds to the output rows it belongs to, and the oldest of them is then finished. Lanes
-  // that are no pixels, and `gap` elements behind the vector, become zeros.
-  template <int K, bool Prefetch>
-  static EDGELANE_INLINE void column(Whole<K>& c, Place at, int rows, typename V::Mask pixels, int gap) {
-    V sum[K - 1];  // of the output rows that began 0, 1, ... input rows ago
-    V in[K];
+  // Row j of the Stride input rows of a step adds to the output rows that began 0, ..., live - 1 steps ago. With row 0 a new one
+  // begins, and all others grow a step older.
+  template <int K, int Stride>
+  static EDGELANE_INLINE void add_to_live(const Whole<K>& c, const V (&in)[K], int j, int live, V* sum) {
 #pragma GCC unroll 8
-    for (int i = 0; i < K - 1; ++i, at.x += c.a.x_next_row) {
-      load_row(at.x, in);
-#pragma GCC unroll 8
-      for (int age = i; age >= 0; --age) sum[age] = add_row(age == 0 ? c.bias : sum[age - 1], in, c.w + age * K);
+    for (int age = live - 1; age >= 0; --age) {
+      const V before = j > 0 ? sum[age] : age > 0 ? sum[age - 1] : c.bias;
+      sum[age] = add_row(before, in, c.w + (age * Stride + j) * K);
     }
-    for (int row = 0; row < rows; ++row, at = at.moved(c.a.x_next_row, c.a.residual_pitch, c.a.y_pitch)) {
+  }
+
+  // Down a column of vectors, an output row in each step: the first of the step's input rows finishes the oldest output row.
+  // Lanes that are no pixels, and `gap` elements behind the vector, become zeros.
+  template <int K, int Stride, bool Prefetch>
+  static EDGELANE_INLINE void column(Whole<K>& c, Place at, int rows, typename V::Mask pixels, int gap) {
+    constexpr int kLive = (K - 1) / Stride;  // output rows that are neither finished nor begun between two steps
+    const Columns<V, false> columns(kLanes);
+    V sum[kLive], in[K];
+#pragma GCC unroll 8
+    for (int step = 0; step < kLive; ++step, at.x += c.a.x_next_row)
+#pragma GCC unroll 2
+      for (int j = 0; j < Stride; ++j) {
+        columns.template taps<K, Stride>(at.x + j * c.a.x_tap_row, 1, in);
+        add_to_live<K, Stride>(c, in, j, step + 1, sum);
+      }
+    for (int row = 0;; at = at.moved(c.a.x_next_row, c.a.residual_pitch, c.a.y_pitch)) {
       if constexpr (Prefetch) {
-        __builtin_prefetch(c.next_x, 0, 2);
+#pragma GCC unroll 4
+        for (int i = 0; i < Stride * Stride; ++i, c.next_x += kLanes) __builtin_prefetch(c.next_x, 0, 2);
         __builtin_prefetch(c.next_y, 1, 2);
-        c.next_x += kLanes;
         c.next_y += kLanes;
       }
-      load_row(at.x, in);
-      V done = add_row(sum[K - 2], in, c.w + (K - 1) * K);
-#pragma GCC unroll 8
-      for (int age = K - 2; age >= 0; --age) sum[age] = add_row(age == 0 ? c.bias : sum[age - 1], in, c.w + age * K);
+      columns.template taps<K, Stride>(at.x, 1, in);
+      V done = add_row(sum[kLive - 1], in, c.w + (K - 1) * K);
+      add_to_live<K, Stride>(c, in, 0, kLive, sum);
       if (at.residual != nullptr) done = done + V::loadu(at.residual);
       select(pixels, min(c.hi, max(c.lo, done)), c.zero).storeu(at.y);
       for (int i = 0; i < gap; i += kLanes) c.zero.storeu(at.y + kLanes + i);
+      if (++row == rows) return;
+      if constexpr (Stride == 2) {
+        columns.template taps<K, Stride>(at.x + c.a.x_tap_row, 1, in);
+        add_to_live<K, Stride>(c, in, 1, kLive, sum);
+      }
     }
   }
 
   // Vectors are stored whole. The last one of a row, and the zeros behind it, may reach into the next row, whose pixels overwrite
   // them: rows are computed in order, and of each band of rows the last column first. With bands, several columns pass over
   // memory nearly in order, too.
-  template <int K>
+  template <int K, int Stride>
   static EDGELANE_INLINE void whole_plane(Whole<K>& c, Place plane) {
     const int64_t end = (c.a.rows - 1) * c.a.y_pitch + c.a.last_column + c.a.last_extent;
     for (int64_t i = -c.a.y_origin; i < 0; i += kLanes) c.zero.store(plane.y + i);
@@ -170,17 +181,17 @@ struct DepthwiseF32 {
 
     const int last = c.a.last_column, gap = c.a.last_extent - kLanes;
     const auto all = V::Mask::first(kLanes), pixels = V::Mask::first(c.a.width - last);
-    if (last == 0) return column<K, false>(c, plane, c.a.rows, pixels, gap);
+    if (last == 0) return column<K, Stride, false>(c, plane, c.a.rows, pixels, gap);
     constexpr int kBand = 16;
     for (int row = 0; row < c.a.rows; row += kBand) {
       const int rows = kBand < c.a.rows - row ? kBand : c.a.rows - row;
       const Place at = plane.moved(row * c.a.x_next_row, row * c.a.residual_pitch, row * c.a.y_pitch);
-      column<K, true>(c, at.moved(last, last, last), rows, pixels, gap);
-      for (int i = 0; i < last; i += kLanes) column<K, true>(c, at.moved(i, i, i), rows, all, 0);
+      column<K, Stride, true>(c, at.moved(last * Stride, last, last), rows, pixels, gap);
+      for (int i = 0; i < last; i += kLanes) column<K, Stride, true>(c, at.moved(i * Stride, i, i), rows, all, 0);
     }
   }
 
-  template <int K>
+  template <int K, int Stride>
   static void whole(const DepthwiseArgs& a, const DepthwisePlane& first, int64_t planes) {
     Whole<K> c;
     c.a = a;
@@ -197,7 +208,7 @@ struct DepthwiseF32 {
       c.bias = V::broadcast(*static_cast<const float*>(p.bias));
       c.next_x = plane.x + c.a.x_plane;
       c.next_y = plane.y + c.a.y_plane;
-      whole_plane<K>(c, plane);
+      whole_plane<K, Stride>(c, plane);
       activate_rows<V>(a, p);  // not c.a: nothing of c may have an address
       const Place next = plane.moved(c.a.x_plane, c.a.residual_plane, c.a.y_plane);
       p.x = reinterpret_cast<const uint8_t*>(next.x);
