@@ -156,7 +156,7 @@ class DepthwiseConv final : public PreparedKernel {
     const int64_t read = row + int64_t{args_.last_column} * stride + kernel_size - stride + int64_t{lanes} * stride;
     const bool inside = read <= in.plane && out.index(last_row, args_.last_column) + args_.last_extent <= out.plane &&
                         (res.channels == 0 || res.index(last_row, args_.last_column) + lanes <= res.plane);
-    if (inside) run_whole_ = kernel.whole[(kernel_size - 3) / 2][stride - 1];
+    if (inside) run_whole_ = kernel.whole[(kernel_size - 3) / 2][stride - 1][args_.last_column == 0];
   }
 
   // index: of the plane (image * groups + group) in the output and in the residual. More than one plane for run_whole_ alone.

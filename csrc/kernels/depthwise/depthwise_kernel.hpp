@@ -58,9 +58,9 @@ struct DepthwiseKernel {
   DepthwiseFunction fast[3][2][2];
   int fast_rows[2];
   DepthwiseFunction any[2][2];  // [horizontal stride - 1][narrow]
-  // [(kernel - 3) / 2][stride - 1], or nullptr: the same squares and strides, all without dilation. They read and store whole
-  // vectors past the ends of rows.
-  DepthwisePlanesFunction whole[3][2];
+  // [(kernel - 3) / 2][stride - 1][a row is one vector], or nullptr: the same squares and strides, all without dilation. They
+  // read and store whole vectors past the ends of rows.
+  DepthwisePlanesFunction whole[3][2][2];
 };
 
 }  // namespace edgelane

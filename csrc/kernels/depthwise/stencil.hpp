@@ -131,12 +131,18 @@ constexpr DepthwiseKernel make_kernel(const char* name, Isa isa) {
     kernel.fast[2][1][0] = F::template fast<7, 2, false>;
     kernel.fast[2][1][1] = F::template fast<7, 2, true>;
     if constexpr (F::kWhole) {
-      kernel.whole[0][0] = F::template whole<3, 1>;
-      kernel.whole[0][1] = F::template whole<3, 2>;
-      kernel.whole[1][0] = F::template whole<5, 1>;
-      kernel.whole[1][1] = F::template whole<5, 2>;
-      kernel.whole[2][0] = F::template whole<7, 1>;
-      kernel.whole[2][1] = F::template whole<7, 2>;
+      kernel.whole[0][0][0] = F::template whole<3, 1, false>;
+      kernel.whole[0][0][1] = F::template whole<3, 1, true>;
+      kernel.whole[0][1][0] = F::template whole<3, 2, false>;
+      kernel.whole[0][1][1] = F::template whole<3, 2, true>;
+      kernel.whole[1][0][0] = F::template whole<5, 1, false>;
+      kernel.whole[1][0][1] = F::template whole<5, 1, true>;
+      kernel.whole[1][1][0] = F::template whole<5, 2, false>;
+      kernel.whole[1][1][1] = F::template whole<5, 2, true>;
+      kernel.whole[2][0][0] = F::template whole<7, 1, false>;
+      kernel.whole[2][0][1] = F::template whole<7, 1, true>;
+      kernel.whole[2][1][0] = F::template whole<7, 2, false>;
+      kernel.whole[2][1][1] = F::template whole<7, 2, true>;
     }
   }
   return kernel;

@@ -173,7 +173,7 @@ struct DepthwiseF32 {
   // Vectors are stored whole. The last one of a row, and the zeros behind it, may reach into the next row, whose pixels overwrite
   // them: rows are computed in order, and of each band of rows the last column first. With bands, several columns pass over
   // memory nearly in order, too.
-  template <int K, int Stride>
+  template <int K, int Stride, bool Single>
   static EDGELANE_INLINE void whole_plane(Whole<K>& c, Place plane) {
     const int64_t end = (c.a.rows - 1) * c.a.y_pitch + c.a.last_column + c.a.last_extent;
     for (int64_t i = -c.a.y_origin; i < 0; i += kLanes) c.zero.store(plane.y + i);
@@ -181,7 +181,7 @@ struct DepthwiseF32 {
 
     const int last = c.a.last_column, gap = c.a.last_extent - kLanes;
     const auto all = V::Mask::first(kLanes), pixels = V::Mask::first(c.a.width - last);
-    if (last == 0) return column<K, Stride, false>(c, plane, c.a.rows, pixels, gap);
+    if constexpr (Single) return column<K, Stride, false>(c, plane, c.a.rows, pixels, gap);
     constexpr int kBand = 16;
     for (int row = 0; row < c.a.rows; row += kBand) {
       const int rows = kBand < c.a.rows - row ? kBand : c.a.rows - row;
@@ -191,7 +191,8 @@ struct DepthwiseF32 {
     }
   }
 
-  template <int K, int Stride>
+  // Single: a row is one vector.
+  template <int K, int Stride, bool Single>
   static void whole(const DepthwiseArgs& a, const DepthwisePlane& first, int64_t planes) {
     Whole<K> c;
     c.a = a;
@@ -208,7 +209,7 @@ struct DepthwiseF32 {
       c.bias = V::broadcast(*static_cast<const float*>(p.bias));
       c.next_x = plane.x + c.a.x_plane;
       c.next_y = plane.y + c.a.y_plane;
-      whole_plane<K, Stride>(c, plane);
+      whole_plane<K, Stride, Single>(c, plane);
       activate_rows<V>(a, p);  // not c.a: nothing of c may have an address
       const Place next = plane.moved(c.a.x_plane, c.a.residual_plane, c.a.y_plane);
       p.x = reinterpret_cast<const uint8_t*>(next.x);
