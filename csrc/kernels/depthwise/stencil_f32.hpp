@@ -1,8 +1,13 @@
 // float32 depthwise convolution: y[r][x] = sum over taps of w[ky][kx] * x[r * stride + ky][x * stride + kx].
 //
-// A tile is one vector of pixels in several output rows. Each input row is loaded once, kernel_w vectors, and used by every
-// output row that it belongs to: 3x3 with stride 1 in four rows is 18 loads for 36 multiply-adds. Weights stay in registers where
-// they fit.
+// Whole planes, where reading and storing past the ends of rows stays within them: down a column of vectors, each input row is
+// loaded once, kernel_w vectors, and added to every output row that it belongs to. Borders come with the rows, and one call does
+// all planes of a thread: of a 7x7 map, masks, calls and the border took more time than the sums.
+//
+// Elsewhere a tile is one vector of pixels in several output rows: 3x3 with stride 1 in four rows is 18 loads for 36
+// multiply-adds.
+//
+// Weights stay in registers where they fit.
 #pragma once
 
 #include "kernels/conv2d/requantize_lanes.hpp"
