@@ -103,9 +103,12 @@ class DepthwiseConv final : public PreparedKernel {
     const int groups = out.groups(int8_);
     parallel_ranges(*args.pool, static_cast<int64_t>(out.batch) * groups, problem_.input.plane, [&](int64_t begin, int64_t end) {
       int image = static_cast<int>(begin / groups), group = static_cast<int>(begin % groups);
-      for (int64_t i = begin; i < end; ++i) {
-        run_plane(args, image, group, i);
-        if (++group == groups) ++image, group = 0;
+      for (int64_t i = begin; i < end;) {
+        const int64_t count = run_whole_ != nullptr && channels_alike_ ? std::min<int64_t>(end - i, groups - group) : 1;
+        run_planes(args, image, group, i, count);
+        i += count;
+        group += static_cast<int>(count);
+        if (group == groups) ++image, group = 0;
       }
     });
   }
@@ -140,10 +143,31 @@ class DepthwiseConv final : public PreparedKernel {
       const DepthwiseFunction fast = kernel.fast[(p.kernel_h - 3) / 2][p.stride_w - 1][narrow];
       if (fast != nullptr) run_ = fast;
     }
+    if (square && (stride_1 || stride_2) && p.dilation_h == 1 && p.dilation_w == 1) plan_whole_planes(kernel);
   }
 
-  // index: of the plane (image * groups + group) in the output and in the residual.
-  void run_plane(const KernelArgs& args, int image, int group, int64_t index) const noexcept {
+  // Rows of the output are columns of vectors. The last one ends where the gap does, if that takes no vector more than the
+  // pixels.
+  void plan_whole_planes(const DepthwiseKernel& kernel) {
+    const PlanarLayout &in = problem_.input, &out = problem_.output, &res = problem_.residual;
+    const int lanes = kernel.lanes, vectors = (out.width + lanes - 1) / lanes;
+    const bool fits = out.pitch <= vectors * lanes;
+    args_.last_column = std::max(0, (fits ? out.pitch : out.width) - lanes);
+    args_.last_extent = (std::max(lanes, out.pitch - args_.last_column) + lanes - 1) / lanes * lanes;
+    args_.x_plane = in.plane;
+    args_.residual_plane = res.plane;
+    args_.y_origin = out.origin;
+    const int last_row = out.height - 1, stride = problem_.stride_w, kernel_size = args_.kernel_w;
+    // What the last row of taps of the last vector is read from.
+    const int64_t row = in.index(last_row * stride + kernel_size - 1 - problem_.pad_top, -problem_.pad_left);
+    const int64_t read = row + int64_t{args_.last_column} * stride + kernel_size - stride + int64_t{lanes} * stride;
+    const bool inside = read <= in.plane && out.index(last_row, args_.last_column) + args_.last_extent <= out.plane &&
+                        (res.channels == 0 || res.index(last_row, args_.last_column) + lanes <= res.plane);
+    if (inside) run_whole_ = kernel.whole[(kernel_size - 3) / 2][stride - 1][args_.last_column == 0];
+  }
+
+  // index: of the plane (image * groups + group) in the output and in the residual. More than one plane for run_whole_ alone.
+  void run_planes(const KernelArgs& args, int image, int group, int64_t index, int64_t count) const noexcept {
     const PlanarLayout &in = problem_.input, &out = problem_.output, &res = problem_.residual;
     const int64_t source = channels_alike_ ? index : int64_t{image} * in.channels + group / (out.channels / in.channels);
     const auto* x = static_cast<const uint32_t*>(args.inputs[0]) + source * in.plane + in.origin;
@@ -164,6 +188,7 @@ class DepthwiseConv final : public PreparedKernel {
     plane.multiplier = int8_ ? multiplier_.data() + static_cast<size_t>(group) * kDepthwiseLanes : nullptr;
     plane.slope = slope_.empty() ? nullptr : slope_.data() + slope_step_ * group;
     plane.channels = channels;
+    if (run_whole_ != nullptr) return run_whole_(args_, plane, count);
     run_(args_, plane);
     if (floats) {
       for (int c = 0; c < channels; ++c) fill_border(y + c * out.plane, out, 0);
@@ -176,6 +201,7 @@ class DepthwiseConv final : public PreparedKernel {
   bool int8_, channels_alike_;
   DepthwiseArgs args_{};
   DepthwiseFunction run_ = nullptr;
+  DepthwisePlanesFunction run_whole_ = nullptr;  // instead of it
   int input_bias_ = 0;
   AlignedBuffer<uint8_t> weights_, bias_;
   AlignedBuffer<float> multiplier_;

@@ -18,8 +18,12 @@ struct DepthwiseArgs {
   int64_t x_tap_row;         // from a row of taps to the next
   int x_tap;                 // from a tap to its right neighbour
   int row_step;              // fast kernels: output rows that share input rows are this far apart
-  int64_t y_pitch, y_plane;  // of the output; y_plane for float results of an int8 convolution
+  int64_t y_pitch, y_plane;  // of the output
   int64_t residual_pitch;
+  // Of whole planes.
+  int64_t x_plane, residual_plane, y_origin;
+  int last_column;  // of a row's last vector, which zeros follow where it does not end the gap: `last_extent` elements in all
+  int last_extent;
   Activation activation;
   bool clamp;             // the activation is none, relu or clip
   float lo, hi;           // float32: its bounds
@@ -42,6 +46,9 @@ struct DepthwisePlane {
 
 using DepthwiseFunction = void (*)(const DepthwiseArgs& args, const DepthwisePlane& plane);
 
+// Consecutive planes from `first` on, with their borders.
+using DepthwisePlanesFunction = void (*)(const DepthwiseArgs& args, const DepthwisePlane& first, int64_t planes);
+
 struct DepthwiseKernel {
   const char* name;
   Isa isa;
@@ -52,6 +59,9 @@ struct DepthwiseKernel {
   DepthwiseFunction fast[3][2][2];
   int fast_rows[2];
   DepthwiseFunction any[2][2];  // [horizontal stride - 1][narrow]
+  // [(kernel - 3) / 2][stride - 1][a row is one vector], or nullptr: the same squares and strides, all without dilation. They
+  // read and store whole vectors past the ends of rows.
+  DepthwisePlanesFunction whole[3][2][2];
 };
 
 }  // namespace edgelane

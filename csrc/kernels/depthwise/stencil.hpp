@@ -1,7 +1,7 @@
 // What float32 and int8 depthwise kernels share: how a vector of neighbouring output pixels finds its input, and the walk over a
 // plane. Pixels lie in the lanes, so a tap is one load at its offset for stride 1; for stride 2 the even or odd lanes of two
-// loads. Nothing is read past the last tap of the last pixel: a row's last vector overlaps the one before it, and maps that are
-// narrower than a vector (Narrow) are read under a mask.
+// loads. Nothing is read past the last tap of the last pixel, but by kernels of whole planes: a row's last vector overlaps the
+// one before it, and maps that are narrower than a vector (Narrow) are read under a mask.
 //
 // Included by depthwise_*_<isa>.cpp only; everything is in an anonymous namespace.
 #pragma once
@@ -101,8 +101,9 @@ EDGELANE_INLINE void for_columns(int width, const F& f) {
   }
 }
 
-// The kernel made of Family::fast<K, Stride, Narrow> and Family::any<Stride, Narrow>. Without Family::kFast it has the latter
-// alone: the former's unrolled code is for instruction sets with registers for it.
+// The kernel made of Family::fast<K, Stride, Narrow>, Family::any<Stride, Narrow> and, if Family::kWhole, of
+// Family::whole<K, Stride, Single>. Without Family::kFast it has `any` alone: the others' unrolled code is for instruction sets
+// with registers for it.
 template <class Family>
 constexpr DepthwiseKernel make_kernel(const char* name, Isa isa) {
   using F = Family;
@@ -130,6 +131,20 @@ constexpr DepthwiseKernel make_kernel(const char* name, Isa isa) {
     kernel.fast[2][0][1] = F::template fast<7, 1, true>;
     kernel.fast[2][1][0] = F::template fast<7, 2, false>;
     kernel.fast[2][1][1] = F::template fast<7, 2, true>;
+    if constexpr (F::kWhole) {
+      kernel.whole[0][0][0] = F::template whole<3, 1, false>;
+      kernel.whole[0][0][1] = F::template whole<3, 1, true>;
+      kernel.whole[0][1][0] = F::template whole<3, 2, false>;
+      kernel.whole[0][1][1] = F::template whole<3, 2, true>;
+      kernel.whole[1][0][0] = F::template whole<5, 1, false>;
+      kernel.whole[1][0][1] = F::template whole<5, 1, true>;
+      kernel.whole[1][1][0] = F::template whole<5, 2, false>;
+      kernel.whole[1][1][1] = F::template whole<5, 2, true>;
+      kernel.whole[2][0][0] = F::template whole<7, 1, false>;
+      kernel.whole[2][0][1] = F::template whole<7, 1, true>;
+      kernel.whole[2][1][0] = F::template whole<7, 2, false>;
+      kernel.whole[2][1][1] = F::template whole<7, 2, true>;
+    }
   }
   return kernel;
 }

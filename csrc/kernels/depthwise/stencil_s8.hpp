@@ -34,6 +34,7 @@ struct DepthwiseS8 {
   static constexpr int kRows = Path::kRows;  // of stride 1
   static constexpr int kInputBias = Path::kInputBias;
   static constexpr bool kFast = kRows > 0;
+  static constexpr bool kWhole = false;
   static constexpr int kVectorBytes = kDepthwiseLanes * 4;  // of packed weights
 
   // What ends a tile. Copies of all that it needs, which stores of results cannot change.

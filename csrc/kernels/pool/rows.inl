@@ -116,8 +116,48 @@ EDGELANE_INLINE void pool_row(const PoolRow& row, typename Op::Pixel* y, const F
   }
 }
 
+// One output pixel, where the window may leave the image.
+inline float max_of_window(const PoolRow& row, int x) {
+  const int left = x * row.stride_w - row.pad_left;
+  float m = MaxF32::kNeutral;
+  for (int r = 0; r < row.rows; ++r) {
+    for (int k = 0; k < row.kernel_w; ++k) {
+      const int column = left + k;
+      if (column < 0 || column >= row.width) continue;
+      const float in = static_cast<const float*>(row.first)[r * row.row_step + column];
+      m = in > m ? in : m;
+    }
+  }
+  return m;
+}
+
+// Windows three pixels wide with a stride of 2, the most frequent ones, straight from the rows; false where the row has too few
+// windows inside the image for a vector of them.
+template <class V>
+EDGELANE_INLINE bool max_of_three(const PoolRow& row, float* y) {
+  const int first = (row.pad_left + 1) / 2, inside = row.width - 3 + row.pad_left;
+  const int last = inside / 2 + 1 < row.out_width ? inside / 2 + 1 : row.out_width;
+  if (inside < 0 || last - first < V::width) return false;
+  for (int x = 0; x < first; ++x) y[x] = max_of_window(row, x);
+  for (int x = last; x < row.out_width; ++x) y[x] = max_of_window(row, x);
+  for (int i = first; i < last; i += V::width) {
+    const int x = i < last - V::width ? i : last - V::width;
+    const float* in = static_cast<const float*>(row.first) + (2 * x - row.pad_left);
+    V low = V::broadcast(MaxF32::kNeutral), high = low, next_low = low, next_high = low;
+    for (int r = 0; r < row.rows; ++r, in += row.row_step) {
+      low = max(V::loadu(in), low);
+      high = max(V::loadu(in + V::width), high);
+      next_low = max(V::loadu(in + 1), next_low);
+      next_high = max(V::loadu(in + 1 + V::width), next_high);
+    }
+    max(odd_lanes(next_low, next_high), max(odd_lanes(low, high), even_lanes(low, high))).storeu(y + x);
+  }
+  return true;
+}
+
 template <class V>
 void max_f32(const PoolRow& row, float* y) {
+  if (row.stride_w == 2 && row.kernel_w == 3 && row.dilation_w == 1 && max_of_three<V>(row, y)) return;
   pool_row<V, MaxF32>(row, y, [](int, int) {});
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/resize/resize.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -18,54 +19,85 @@ namespace {
 using reference::resize_taps;
 using reference::ResizeTaps;
 
-// Linear and cubic: each output row blends input rows into a line of the workspace, whose columns are blended then.
+// Linear and cubic: the columns of an input row are blended into a line of the workspace once, for all the output rows that blend
+// it with its neighbours.
 class BlendResize {
  public:
   BlendResize(const ResizeProblem& p, const ResizeRows& rows) : input_(p.input.layout), output_(p.output.layout), rows_(rows) {
     taps_ = p.mode == ResizeProblem::Mode::linear ? 2 : 4;
     for (int y = 0; y < output_.height; ++y) row_taps_.push_back(resize_taps(p, y, p.scale_h, input_.height, output_.height));
-    index_.resize(static_cast<size_t>(taps_) * output_.width);
+    const int lanes = rows_.lanes, vectors = (output_.width + lanes - 1) / lanes;
+    line_ = static_cast<size_t>(vectors) * lanes;
+    first_.resize(static_cast<size_t>(vectors));
+    index_.resize(taps_ * line_);  // lanes past the last column have the weight 0
     weight_.resize(index_.size());
-    for (int x = 0; x < output_.width; ++x) {
-      const ResizeTaps t = resize_taps(p, x, p.scale_w, input_.width, output_.width);
-      for (int k = 0; k < taps_; ++k) {
-        index_[static_cast<size_t>(k) * output_.width + x] = t.index[k];
-        weight_[static_cast<size_t>(k) * output_.width + x] = t.weight[k];
+    for (int v = 0; v < vectors; ++v) {
+      const int begin = v * lanes, end = std::min(begin + lanes, output_.width);
+      std::vector<ResizeTaps> taps;
+      int first = input_.width;
+      for (int x = begin; x < end; ++x) {
+        taps.push_back(resize_taps(p, x, p.scale_w, input_.width, output_.width));
+        first = std::min(first, *std::min_element(taps.back().index, taps.back().index + taps_));
       }
+      first_[static_cast<size_t>(v)] = first;
+      for (int x = begin; x < end; ++x)
+        for (int k = 0; k < taps_; ++k) {
+          const ResizeTaps& t = taps[static_cast<size_t>(x - begin)];
+          index_[static_cast<size_t>(k) * line_ + x] = t.index[k] - first;
+          weight_[static_cast<size_t>(k) * line_ + x] = t.weight[k];
+        }
     }
+    near_ = *std::max_element(index_.begin(), index_.end()) < 2 * lanes;
   }
 
-  // One line for each plane, because the number of threads is not known yet.
-  size_t line_bytes() const { return align_up(static_cast<size_t>(input_.width) * sizeof(float)); }
-  size_t table_bytes() const { return row_taps_.size() * sizeof(ResizeTaps) + index_.size() * (sizeof(int32_t) + sizeof(float)); }
-  size_t workspace_bytes() const { return line_bytes() * output_.batch * output_.channels; }
+  size_t table_bytes() const {
+    return row_taps_.size() * sizeof(ResizeTaps) + first_.size() * sizeof(int32_t) +
+           index_.size() * (sizeof(int32_t) + sizeof(float));
+  }
+  // Lines for each plane, because the number of threads is not known yet.
+  size_t workspace_bytes() const { return lines_bytes() * output_.batch * output_.channels; }
 
   void operator()(const KernelArgs& args) const noexcept {
     const int64_t planes = static_cast<int64_t>(output_.batch) * output_.channels;
     parallel_ranges(*args.pool, planes, output_.plane * taps_, [&](int64_t begin, int64_t end) {
+      // Those of the range's first plane serve all of it.
+      auto* lines = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + static_cast<size_t>(begin) * lines_bytes());
       for (int64_t i = begin; i < end; ++i) {
-        const float* x = static_cast<const float*>(args.inputs[0]) + i * input_.plane;
         float* y = static_cast<float*>(args.output) + i * output_.plane;
-        float* line = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + static_cast<size_t>(i) * line_bytes());
-        for (int row = 0; row < output_.height; ++row) {
-          const ResizeTaps& t = row_taps_[row];
-          const float* from[4];
-          for (int k = 0; k < taps_; ++k) from[k] = x + input_.index(t.index[k], 0);
-          rows_.blend_rows(from, t.weight, taps_, line, input_.width);
-          rows_.blend_columns(line, index_.data(), weight_.data(), taps_, y + output_.index(row, 0), output_.width);
-        }
+        resize_plane(static_cast<const float*>(args.inputs[0]) + i * input_.plane, lines, y);
         fill_border(y, output_, 0);
       }
     });
   }
 
  private:
+  size_t lines_bytes() const { return align_up(line_ * taps_ * sizeof(float)); }
+
+  void resize_plane(const float* x, float* lines, float* y) const noexcept {
+    const ResizeColumns columns = {first_.data(), index_.data(), weight_.data(), static_cast<int64_t>(first_.size()), near_};
+    int held[4] = {-1, -1, -1, -1};  // the input row in each line; the rows of one output row are neighbours
+    for (int row = 0; row < output_.height; ++row) {
+      const ResizeTaps& t = row_taps_[static_cast<size_t>(row)];
+      const float* from[4];
+      for (int k = 0; k < taps_; ++k) {
+        const int line = t.index[k] % taps_;
+        float* to = lines + static_cast<size_t>(line) * line_;
+        if (held[line] != t.index[k]) rows_.blend_columns(columns, taps_, x + input_.index(t.index[k], 0), input_.width, to);
+        held[line] = t.index[k];
+        from[k] = to;
+      }
+      rows_.blend_rows(from, t.weight, taps_, y + output_.index(row, 0), output_.width);
+    }
+  }
+
   PlanarLayout input_, output_;
   const ResizeRows& rows_;
   int taps_;
   std::vector<ResizeTaps> row_taps_;
-  std::vector<int32_t> index_;  // [taps][output width]
-  std::vector<float> weight_;   // [taps][output width]
+  size_t line_;                         // elements: the output's width in whole vectors
+  std::vector<int32_t> first_, index_;  // as ResizeColumns
+  std::vector<float> weight_;
+  bool near_;
 };
 
 }  // namespace

@@ -6,11 +6,22 @@
 
 namespace edgelane {
 
+// What the columns of a resized row are made of, by vectors of outputs.
+struct ResizeColumns {
+  const int32_t* first;  // [vectors]: the first input of a vector
+  const int32_t* index;  // [taps][vectors][lanes], from `first` on
+  const float* weight;   // [taps][vectors][lanes]
+  int64_t vectors;
+  bool near;  // every index is below 2 * lanes
+};
+
+// taps: 2 or 4.
 struct ResizeRows {
-  // y[i] = sum over k < count of weight[k] * x[k][i]
-  void (*blend_rows)(const float* const* x, const float* weight, int count, float* y, int64_t n);
-  // y[i] = sum over k < count of weight[k * n + i] * x[index[k * n + i]]
-  void (*blend_columns)(const float* x, const int32_t* index, const float* weight, int count, float* y, int64_t n);
+  int lanes;
+  // y[i] = sum over k < taps of weight[k] * x[k][i]
+  void (*blend_rows)(const float* const* x, const float* weight, int taps, float* y, int64_t n);
+  // y[i] = sum over k < taps of weight[k][i] * x[first + index[k][i]], for whole vectors; x has n elements.
+  void (*blend_columns)(const ResizeColumns& columns, int taps, const float* x, int64_t n, float* y);
 };
 
 namespace scalar {

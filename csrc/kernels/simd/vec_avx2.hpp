@@ -218,6 +218,10 @@ struct VecF32Avx2 {
   friend EDGELANE_INLINE VecF32Avx2 odd_lanes(VecF32Avx2 a, VecF32Avx2 b) {
     return {_mm256_castsi256_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
+  friend EDGELANE_INLINE VecF32Avx2 pick(VecF32Avx2 a, VecF32Avx2 b, VecI32Avx2 i) {
+    const __m256 of_b = _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 28));  // the sign is bit 3
+    return {_mm256_blendv_ps(_mm256_permutevar8x32_ps(a.v, i.v), _mm256_permutevar8x32_ps(b.v, i.v), of_b)};
+  }
   friend EDGELANE_INLINE VecF32Avx2 interleave_low(VecF32Avx2 a, VecF32Avx2 b) {
     return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x20)};
   }

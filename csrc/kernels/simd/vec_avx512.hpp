@@ -212,6 +212,9 @@ struct VecF32Avx512 {
   friend EDGELANE_INLINE VecF32Avx512 odd_lanes(VecF32Avx512 a, VecF32Avx512 b) {
     return {_mm512_castsi512_ps(odd_lanes(a.bitcast(), b.bitcast()).v)};
   }
+  friend EDGELANE_INLINE VecF32Avx512 pick(VecF32Avx512 a, VecF32Avx512 b, VecI32Avx512 i) {
+    return {_mm512_permutex2var_ps(a.v, i.v, b.v)};
+  }
   friend EDGELANE_INLINE VecF32Avx512 interleave_low(VecF32Avx512 a, VecF32Avx512 b) {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     return {_mm512_permutex2var_ps(a.v, low, b.v)};

@@ -236,6 +236,11 @@ struct VecF32Neon {
   }
   friend EDGELANE_INLINE VecF32Neon even_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp1q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon odd_lanes(VecF32Neon a, VecF32Neon b) { return {vuzp2q_f32(a.v, b.v)}; }
+  friend EDGELANE_INLINE VecF32Neon pick(VecF32Neon a, VecF32Neon b, VecI32Neon i) {
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(i.v), 0x04040404);
+    const uint8x16x2_t table = {{vreinterpretq_u8_f32(a.v), vreinterpretq_u8_f32(b.v)}};
+    return {vreinterpretq_f32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(bytes)))};
+  }
   friend EDGELANE_INLINE VecF32Neon interleave_low(VecF32Neon a, VecF32Neon b) { return {vzip1q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon interleave_high(VecF32Neon a, VecF32Neon b) { return {vzip2q_f32(a.v, b.v)}; }
   friend EDGELANE_INLINE VecF32Neon muladd(VecF32Neon a, VecF32Neon b, VecF32Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }

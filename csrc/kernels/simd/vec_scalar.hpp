@@ -11,7 +11,8 @@
 //   V::Int only: min_bytes and max_bytes of signed bytes; a.with_low_byte<N>(b) is a, whose lowest byte is 0, plus byte N of b
 //   in_register(a) is a; GCC then keeps it in a register, where it would else load a value again for each of its uses
 //   even_lanes(a, b), odd_lanes(a, b): of the lanes of a and then b, those at even or odd places
-//   V only: interleave_low/high(a, b) take turns between a and b in the lower or upper half
+//   V only: interleave_low/high(a, b) take turns between a and b in the lower or upper half; pick(a, b, i): of the lanes of a and
+//   then b, those with the numbers in i
 //   V::Int only, within each block of 16 bytes: interleave_bytes_low/high and interleave_words_low/high take turns between a and
 //   b in the lower or upper half; pack_bytes(a, b, c, d) makes bytes of the lanes, which hold 0 to 255: a's, b's, c's and d's
 //   a < b, a <= b, a == b give V::Mask; V::Mask::of(bits), V::Mask::first(n), m & n, m | n, !m; select(m, a, b) is m ? a : b
@@ -253,6 +254,11 @@ struct VecF32Scalar {
   friend EDGELANE_INLINE VecF32Scalar in_register(VecF32Scalar a) { return a; }
   friend EDGELANE_INLINE VecF32Scalar even_lanes(VecF32Scalar a, VecF32Scalar b) { return {{a.v[0], a.v[2], b.v[0], b.v[2]}}; }
   friend EDGELANE_INLINE VecF32Scalar odd_lanes(VecF32Scalar a, VecF32Scalar b) { return {{a.v[1], a.v[3], b.v[1], b.v[3]}}; }
+  friend EDGELANE_INLINE VecF32Scalar pick(VecF32Scalar a, VecF32Scalar b, VecI32Scalar i) {
+    VecF32Scalar r;
+    for (int k = 0; k < width; ++k) r.v[k] = i.v[k] < width ? a.v[i.v[k]] : b.v[i.v[k] - width];
+    return r;
+  }
   friend EDGELANE_INLINE VecF32Scalar interleave_low(VecF32Scalar a, VecF32Scalar b) {
     return {{a.v[0], b.v[0], a.v[1], b.v[1]}};
   }

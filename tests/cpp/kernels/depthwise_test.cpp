@@ -100,6 +100,10 @@ std::vector<Conv2dCase> depthwise_cases() {
     cases.push_back(square("lanes_minus_one", 4, 9, 15, kernel, 1, 1, one, false));
     cases.push_back(square("lanes_exactly", 4, 8, 16, kernel, 1, 1, no, false));
     cases.push_back(square("lanes_plus_one", 6, 5, 17, kernel, 1, 1, one, true));
+    cases.push_back(square("gap_past_the_last_vector", 4, 9, 16, kernel, 1, 1, {1, 20, 1, 0}, true));
+    cases.push_back(square("narrow_with_a_wide_gap", 4, 9, 5, kernel, 1, 1, {0, 0, 2, 23}, true));
+    cases.push_back(square("bands_of_rows", 3, 37, 40, kernel, 1, 1, one, true));
+    cases.push_back(square("one_pixel", 3, 1, 1, kernel, 1, 1, {}, true));
     cases.push_back(square("lanes_plus_one_stride_2", 6, 9, 33, kernel, 2, 1, one, true));
     cases.push_back(square("few_rows", 5, 3, 40, kernel, 1, 1, one, true));
     cases.push_back(square("one_row_stride_2", 5, 1, 40, kernel, 2, 1, one, true));
@@ -190,19 +194,25 @@ TEST_P(DepthwiseF32, AppliesEveryKindOfEpilogue) {
 }
 
 TEST_P(DepthwiseF32, KeepsNaNNearItsOwnPixel) {
-  const Conv2dCase c = square("nan", 4, 9, 37, 3, 1, 1, {1, 1, 1, 1}, false);
-  Conv2dProblem p = conv2d_problem(c);
-  p.activation = {ActivationKind::clip, 0, 6};
-  AlignedBuffer<float> x(p.input.bytes(false) / sizeof(float));
-  x[static_cast<size_t>(p.input.index(4, 20))] = NAN;
-  const std::vector<float> weights(4 * 9, 1.0f);
-  const auto kernel = prepare_depthwise_f32(p, weights, {}, forced(GetParam()));
-  const std::vector<float> y = run_conv2d<float>(*kernel, x.data(), nullptr, p.output.bytes(false) / sizeof(float), 1);
-  for (int row = 0; row < 9; ++row)
-    for (int column = 0; column < 37; ++column)
-      EXPECT_EQ(std::isnan(y[static_cast<size_t>(p.output.index(row, column))]),
-                std::abs(row - 4) <= 1 && std::abs(column - 20) <= 1)
-          << row << ", " << column;
+  for (int width : {7, 16, 37}) {
+    const Conv2dCase c = square("nan", 4, 9, width, 3, 1, 1, {1, 1, 1, 1}, false);
+    Conv2dProblem p = conv2d_problem(c);
+    p.activation = {ActivationKind::clip, 0, 6};
+    AlignedBuffer<float> x(p.input.bytes(false) / sizeof(float));
+    for (int at : {width / 2, width - 1}) {  // the latter next to the gap, over which vectors are computed
+      std::fill(x.data(), x.data() + x.size(), 0.0f);
+      x[static_cast<size_t>(p.input.index(4, at))] = NAN;
+      const std::vector<float> weights(4 * 9, 1.0f);
+      const auto kernel = prepare_depthwise_f32(p, weights, {}, forced(GetParam()));
+      const size_t elements = p.output.bytes(false) / sizeof(float);
+      const std::vector<float> y = run_conv2d<float>(*kernel, x.data(), nullptr, elements, 1);
+      std::vector<bool> near(elements);
+      for (int row = 3; row <= 5; ++row)
+        for (int column = at - 1; column <= std::min(at + 1, width - 1); ++column)
+          near[static_cast<size_t>(p.output.index(row, column))] = true;
+      for (size_t i = 0; i < elements; ++i) EXPECT_EQ(std::isnan(y[i]), near[i]) << "element " << i << ", width " << width;
+    }
+  }
 }
 
 struct Quantisation {

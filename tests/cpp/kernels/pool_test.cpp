@@ -36,6 +36,10 @@ constexpr Window kWindows[] = {
     {"work for two threads", 1, 37, 33, 41, 3, 3, 1, 1, {1, 1, 1, 1}, 1, 1, false},
     {"tall window", 1, 2, 40, 9, 31, 3, 1, 2, {15, 1, 15, 1}, 1, 1, false},
     {"one tile of the line is not enough", 1, 1, 2, 9000, 2, 3, 1, 2, {0, 1, 0, 1}, 1, 1, false},
+    {"ResNet's stem with vectors of windows", 1, 3, 9, 80, 3, 3, 2, 2, {1, 1, 1, 1}, 1, 1, false},
+    {"a vector of windows exactly", 1, 2, 8, 33, 3, 3, 2, 2, {0, 0, 0, 0}, 1, 1, false},
+    {"several windows past both edges", 1, 2, 5, 60, 3, 3, 2, 2, {2, 2, 2, 2}, 1, 1, true},
+    {"padded on the right only", 1, 2, 6, 70, 5, 3, 3, 2, {0, 0, 1, 1}, 1, 1, false},
 };
 
 int pooled(int size, int pads, int kernel, int dilation, int stride, bool ceil_mode) {
@@ -71,12 +75,17 @@ TEST(Pool, MaxFloat) {
 }
 
 TEST(Pool, MaxFloatOfInfinitiesAndNan) {
-  const PoolProblem p = problem(kWindows[2], Kind::max, false, {}, {}, {}, {});
-  Data x = random_data(p.input, 2);
-  set_element(&x, 7, std::numeric_limits<float>::infinity());
-  set_element(&x, 40, std::numeric_limits<float>::quiet_NaN());
-  for (int i = 60; i < 120; ++i) set_element(&x, i, -std::numeric_limits<float>::infinity());
-  check_pool(p, x, "max_pool_f32", {}, "special values");
+  for (const Window& w : kWindows) {
+    const PoolProblem p = problem(w, Kind::max, false, {}, {}, {}, {});
+    Data x = random_data(p.input, 2);
+    const int elements = w.batch * w.channels * w.height * w.width;
+    for (int i = 0; i < elements; ++i) {
+      if (i % 120 == 7) set_element(&x, i, std::numeric_limits<float>::infinity());
+      if (i % 120 == 40) set_element(&x, i, std::numeric_limits<float>::quiet_NaN());
+      if (i % 120 >= 60) set_element(&x, i, -std::numeric_limits<float>::infinity());
+    }
+    check_pool(p, x, "max_pool_f32", {}, w.what);
+  }
 }
 
 TEST(Pool, MaxOfWindowsWithoutAnyPixel) {  // whose taps lie on both sides of the image

@@ -14,8 +14,19 @@ using Nearest = ResizeProblem::Nearest;
 struct Sizes {
   int in_h, in_w, out_h, out_w;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {1, 1, 5, 3},  {7, 5, 14, 10}, {13, 17, 31, 29},
-                            {16, 16, 4, 5}, {9, 33, 1, 1}, {3, 4, 3, 4},   {33, 35, 66, 70}};
+constexpr Sizes kSizes[] = {{1, 1, 1, 1},
+                            {1, 1, 5, 3},
+                            {7, 5, 14, 10},
+                            {13, 17, 31, 29},
+                            {16, 16, 4, 5},
+                            {9, 33, 1, 1},
+                            {3, 4, 3, 4},
+                            {33, 35, 66, 70},
+                            // two, four and less than once the columns; more of them than neighbouring vectors hold
+                            {12, 20, 24, 40},
+                            {5, 40, 20, 160},
+                            {6, 67, 5, 61},
+                            {3, 200, 4, 37}};
 
 ResizeProblem problem(const Sizes& s, Mode mode, Coordinates coordinates, Nearest nearest, const TensorDesc& in,
                       const TensorDesc& out) {
