@@ -233,6 +233,7 @@ struct DepthwiseF32 {
       p.y = reinterpret_cast<uint8_t*>(next.y);
       p.weights = reinterpret_cast<const uint8_t*>(weights + K * K);
       p.bias = static_cast<const float*>(p.bias) + 1;
+      if (p.slope != nullptr) ++p.slope;
     }
   }
 
