@@ -1,8 +1,5 @@
 #include "kernels/convert/convert.hpp"
 
-#include <vector>
-
-#include "kernels/access.hpp"
 #include "kernels/check.hpp"
 #include "kernels/convert/requantizer.hpp"
 #include "kernels/convert/rows.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "kernels/access.hpp"
@@ -12,6 +13,10 @@ namespace edgelane {
 
 Requantizer::Requantizer(QuantParams from, QuantParams to, Isa isa)
     : identity_(from.scale == to.scale && from.zero_point == to.zero_point), rows_(EDGELANE_FOR_ISA(isa, convert_rows)) {
+  if (identity_) {  // as for all that is not int8: nothing to compute
+    std::iota(table_.begin(), table_.end(), uint8_t{0});
+    return;
+  }
   const std::vector<uint8_t> table = byte_table(from, to, [](float real) { return real; });
   std::copy(table.begin(), table.end(), table_.begin());
   // One factor rounds once where scale and scale round twice. That it gives the same bytes is seen here, not proven.

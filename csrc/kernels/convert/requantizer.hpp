@@ -22,8 +22,8 @@ class Requantizer {
 
  private:
   std::array<uint8_t, 256> table_;
-  bool identity_, by_factor_;
-  ByteRescale factor_;
+  bool identity_, by_factor_ = false;
+  ByteRescale factor_{};
   const ConvertRows* rows_;
 };
 

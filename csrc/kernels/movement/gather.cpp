@@ -4,12 +4,12 @@
 #include <cstring>
 
 #include "core/status.hpp"
-#include "kernels/access.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
 #include "kernels/convert/requantizer.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/movement/quads.hpp"
+#include "kernels/offsets.hpp"
 #include "kernels/split.hpp"
 
 namespace edgelane {
