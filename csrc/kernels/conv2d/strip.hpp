@@ -47,7 +47,11 @@ struct StripTile {
   static constexpr int kSums = BlockOc * Vectors;
   static constexpr int kSplit = kSums >= kSumsInFlight ? 1 : kSums >= kSumsInFlight / 2 ? 2 : 4;
   static constexpr int kGroup = group_blocks(BlockOc);
-  using Sums = GroupSums<kGroup * BlockOc, Vectors, kLanes>;
+
+  // The sums of a group of blocks: lanes of Acc, by output channel.
+  struct Sums {
+    alignas(64) int32_t row[kGroup * BlockOc][Vectors][kLanes];
+  };
 
   static EDGELANE_INLINE void block(Acc (&acc)[BlockOc][Vectors], const uint8_t* x, const uint8_t* w) {
     EDGELANE_KEEP_POINTER(x);
@@ -77,7 +81,7 @@ struct StripTile {
       for (int v = 0; v < Vectors; ++v) acc[o][v] = Acc::zero();
   }
 
-  static EDGELANE_INLINE void start(Acc (&acc)[BlockOc][Vectors], const StripEpilogue<Path, BlockOc, Vectors>& epilogue, int oc) {
+  static EDGELANE_INLINE void start(Acc (&acc)[BlockOc][Vectors], const StripEpilogue<Path>& epilogue, int oc) {
 #pragma GCC unroll 16
     for (int o = 0; o < BlockOc; ++o) {
       const Acc bias = epilogue.start(oc + o);
@@ -116,24 +120,24 @@ struct StripTile {
   static void run(const StripArgs& a, int image, int tile, int first_group, int last_group) {
     const int first_vector = a.tiles[tile];
     const uint8_t* x = a.source + (image * a.source_batch + static_cast<int64_t>(first_vector) * kLanes) * 4;
-    const StripEpilogue<Path, BlockOc, Vectors> epilogue{a, image, first_vector};
+    const StripEpilogue<Path> epilogue{a, image, first_vector};
     for (int group = first_group; group < last_group; ++group) {
       const int first = group * kGroup;
       const int blocks = a.oc_blocks - first < kGroup ? a.oc_blocks - first : kGroup;
       Sums sums;
       add_chunks(a, x, static_cast<int64_t>(first) * a.chunks, first, blocks, sums, epilogue);
-      epilogue.finish(sums, blocks, first * BlockOc);
+      epilogue.template finish<Vectors>(&sums.row[0][0][0], blocks * BlockOc, first * BlockOc);
     }
   }
 
   // `list` is the index in starts of the group's first block list.
   static EDGELANE_INLINE void add_chunks(const StripArgs& a, const uint8_t* x, int64_t list, int first, int blocks, Sums& sums,
-                                         const StripEpilogue<Path, BlockOc, Vectors>& epilogue) {
+                                         const StripEpilogue<Path>& epilogue) {
     for (int chunk = 0; chunk < a.chunks; ++chunk)
       for (const int64_t end = list + blocks; list < end; ++list) {
         const int32_t begin = a.starts[list], last = a.starts[list + 1];
         const int b = a.order[list];
-        if (a.prefetch && chunk == a.chunks - 1) epilogue.prefetch((first + b) * BlockOc);
+        if (a.prefetch && chunk == a.chunks - 1) epilogue.template prefetch<BlockOc, Vectors>((first + b) * BlockOc);
         Acc acc[BlockOc][Vectors];
         if (chunk == 0) {
           start(acc, epilogue, (first + b) * BlockOc);

@@ -50,13 +50,7 @@ __attribute__((noinline)) void activate_sums(int32_t* sums, int64_t count, const
   }
 }
 
-// The sums of a group of blocks: lanes of Acc, by output channel.
-template <int Channels, int Vectors, int Lanes>
-struct GroupSums {
-  alignas(64) int32_t row[Channels][Vectors][Lanes];
-};
-
-template <class Path, int BlockOc, int Vectors>
+template <class Path>
 struct StripEpilogue {
   using Acc = typename Path::Acc;
   using V = typename Path::Float;
@@ -77,6 +71,7 @@ struct StripEpilogue {
 
   // Asks for the lines that the epilogue will touch of BlockOc output channels: each lies in another plane, where the hardware
   // sees no stream to follow.
+  template <int BlockOc, int Vectors>
   EDGELANE_INLINE void prefetch(int oc) const {
     if (oc >= a.oc) return;
     constexpr int kRows = Path::kInt8 ? (BlockOc + kChannelGroup - 1) / kChannelGroup : BlockOc;
@@ -93,22 +88,23 @@ struct StripEpilogue {
       for (int v = 0; v < Vectors; ++v) __builtin_prefetch(residual + row * a.residual_plane + v * kLanes, 0, 2);
   }
 
-  // Sums of the blocks of a group, from output channel `oc` on; they may be overwritten.
-  template <class Sums>
-  EDGELANE_INLINE void finish(Sums& sums, int blocks, int oc) const {
-    const int channels = a.oc - oc < blocks * BlockOc ? a.oc - oc : blocks * BlockOc;
+  // Sums of a tile's Vectors vectors and of `channels` output channels from `oc` on: [channel][vector][lane]. They may be
+  // overwritten. Kernels of any number of output channels share a function for each tile size, and one for rare ends: with copies
+  // in every tile these files took twice as long to compile. One function for all tile sizes made networks 3 to 9 % slower.
+  template <int Vectors>
+  __attribute__((noinline)) void finish(int32_t* sums, int channels, int oc) const {
+    if (a.oc - oc < channels) channels = a.oc - oc;
     if constexpr (!Path::kInt8) {
-      if (a.direct && !a.clamp && a.slope == nullptr)
-        activate_sums<V>(&sums.row[0][0][0], int64_t{channels} * Vectors * kLanes, a.activation);
+      if (a.direct && !a.clamp && a.slope == nullptr) activate_sums<V>(sums, int64_t{channels} * Vectors * kLanes, a.activation);
     }
     if (a.direct && a.slope == nullptr)
-      finish_direct<false>(sums.row, channels, oc);
+      finish_direct<Vectors, false>(sums, channels, oc);
     else if (a.direct)
-      finish_direct<true>(sums.row, channels, oc);
+      finish_direct<Vectors, true>(sums, channels, oc);
     else if (a.clamp || a.slope != nullptr)
-      finish_general<false>(sums.row, channels, oc);
+      finish_general<false>(sums, Vectors, channels, oc);
     else
-      finish_general<true>(sums.row, channels, oc);
+      finish_general<true>(sums, Vectors, channels, oc);
   }
 
  private:
@@ -130,7 +126,6 @@ struct StripEpilogue {
   EDGELANE_INLINE const T* direct_residual(int plane) const {
     return residual_plane<T>(plane) + a.residual_origin + static_cast<int64_t>(first_vector) * kLanes;
   }
-  EDGELANE_INLINE Mask pixels(int v) const { return Mask::of(a.output_segments[first_vector + v].mask); }
 
   // From int8 to bytes as stored, and back.
   static EDGELANE_INLINE I biased(I quad) { return quad ^ I::broadcast(static_cast<int32_t>(0x80808080)); }
@@ -145,46 +140,51 @@ struct StripEpilogue {
     return ((quad ^ border) & channels) ^ border;
   }
 
-  template <bool Sloped, class Rows>
-  EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
-    if (a.residual == nullptr)
-      finish_direct<Residual::none, Sloped>(rows, channels, oc);
-    else if (Path::kInt8 && a.requantize.has_intermediate)
-      finish_direct<Residual::added_to_steps, Sloped>(rows, channels, oc);
-    else
-      finish_direct<Residual::added, Sloped>(rows, channels, oc);
+  // The sum of vector v, `channel` channels after the first.
+  static EDGELANE_INLINE Acc sum(const int32_t* sums, int vectors, int channel, int v) {
+    return Path::load_sum(sums + (int64_t{channel} * vectors + v) * kLanes);
   }
 
-  template <Residual R, bool Sloped, class Rows>
-  EDGELANE_INLINE void finish_direct(const Rows& rows, int channels, int oc) const {
+  template <int Vectors, bool Sloped>
+  EDGELANE_INLINE void finish_direct(const int32_t* sums, int channels, int oc) const {
+    if (a.residual == nullptr)
+      finish_direct<Vectors, Residual::none, Sloped>(sums, channels, oc);
+    else if (Path::kInt8 && a.requantize.has_intermediate)
+      finish_direct<Vectors, Residual::added_to_steps, Sloped>(sums, channels, oc);
+    else
+      finish_direct<Vectors, Residual::added, Sloped>(sums, channels, oc);
+  }
+
+  template <int Vectors, Residual R, bool Sloped>
+  EDGELANE_INLINE void finish_direct(const int32_t* sums, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o) {
         const DirectF32<R, Sloped> row(*this, oc + o);
 #pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) row.store(Path::load_sum(rows[o][v]), v);
+        for (int v = 0; v < Vectors; ++v) row.store(sum(sums, Vectors, o, v), v);
       }
     } else {
       for (int o = 0; o < channels; o += kChannelGroup) {
         const DirectQuad<R, Sloped> row(*this, oc + o);
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v)  // sums past the last channel hold anything: their multiplier is 0
-          row.store(Path::load_sum(rows[o][v]), Path::load_sum(rows[o + 1][v]), Path::load_sum(rows[o + 2][v]),
-                    Path::load_sum(rows[o + 3][v]), v);
+          row.store(sum(sums, Vectors, o, v), sum(sums, Vectors, o + 1, v), sum(sums, Vectors, o + 2, v),
+                    sum(sums, Vectors, o + 3, v), v);
       }
     }
   }
 
   // Any activation (General), or one that is a clamp or slopes.
-  template <bool General, class Rows>
-  EDGELANE_INLINE void finish_general(const Rows& rows, int channels, int oc) const {
+  template <bool General>
+  __attribute__((noinline)) void finish_general(const int32_t* sums, int vectors, int channels, int oc) const {
     if constexpr (!Path::kInt8) {
       for (int o = 0; o < channels; ++o)
-        for (int v = 0; v < Vectors; ++v) finish_f32<General>(Path::load_sum(rows[o][v]), oc + o, v);
+        for (int v = 0; v < vectors; ++v) finish_f32<General>(sum(sums, vectors, o, v), oc + o, v);
     } else {
       for (int o = 0; o < channels; o += kChannelGroup)
-        for (int v = 0; v < Vectors; ++v) {
+        for (int v = 0; v < vectors; ++v) {
           Acc quad[kChannelGroup];
-          for (int i = 0; i < kChannelGroup; ++i) quad[i] = o + i < channels ? Path::load_sum(rows[o + i][v]) : Acc::zero();
+          for (int i = 0; i < kChannelGroup; ++i) quad[i] = o + i < channels ? sum(sums, vectors, o + i, v) : Acc::zero();
           finish_quad<General>(quad[0], quad[1], quad[2], quad[3], oc + o, v);
         }
     }
@@ -192,13 +192,16 @@ struct StripEpilogue {
 
   // Direct results: the activation is slopes (Sloped) or a clamp, int8 goes to int8 at once, and output and residual have the
   // source's pitch, so that vectors lie side by side and only gaps between rows need a mask.
+  // Both hold copies of all that they need, which stores of results cannot change.
   template <Residual R, bool Sloped>
   struct DirectF32 {
-    const StripEpilogue& e;
+    const Segment* segments;
     const float* residual = nullptr;
     float* y;
+    float lo, hi;
     V slope;
-    EDGELANE_INLINE DirectF32(const StripEpilogue& epilogue, int oc) : e(epilogue), y(e.template direct_output<float>(oc)) {
+    EDGELANE_INLINE DirectF32(const StripEpilogue& e, int oc)
+        : segments(e.a.output_segments + e.first_vector), y(e.template direct_output<float>(oc)), lo(e.a.lo), hi(e.a.hi) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<float>(oc);
       if constexpr (Sloped) slope = V::broadcast(e.a.slope[oc]);
     }
@@ -207,12 +210,11 @@ struct StripEpilogue {
       if constexpr (Sloped)
         sum = slope_lanes(sum, slope);
       else
-        sum = clamp_lanes(sum, e.a.lo, e.a.hi);
-      select(e.pixels(v), sum, V::zero()).storeu(y + v * kLanes);
+        sum = clamp_lanes(sum, lo, hi);
+      select(Mask::of(segments[v].mask), sum, V::zero()).storeu(y + v * kLanes);
     }
   };
 
-  // Copies of all that it needs, which stores of results cannot change.
   template <Residual R, bool Sloped>
   struct DirectQuad {
     const Segment* segments;
