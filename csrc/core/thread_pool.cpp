@@ -168,8 +168,10 @@ class ThreadPool::Crew {
     }
   }
 
-  // Runs tasks, the worker's own first, until none is left to claim.
+  // Runs tasks, the worker's own first, until none is left to claim. Says only then how many, since each time it does takes a
+  // line that all workers write.
   void work(int worker, int threads) noexcept {
+    int returned = 0;
     for (int i = 0; i < threads; ++i) {
       const int member = worker + i < threads ? worker + i : worker + i - threads;
       std::atomic<uint64_t>& left = members_[member].left;
@@ -180,10 +182,11 @@ class ThreadPool::Crew {
         // before every claimed task is done.
         current_pool = pool_;
         task_(context_, first_task(member + 1, threads) - static_cast<int>(static_cast<uint32_t>(seen)), worker);
-        done_.fetch_add(1, std::memory_order_release);
+        ++returned;
         seen = left.load(std::memory_order_acquire);
       }
     }
+    if (returned != 0) done_.fetch_add(returned, std::memory_order_release);
   }
 
   void worker_loop(int worker) {
