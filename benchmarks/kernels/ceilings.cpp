@@ -170,6 +170,7 @@ std::vector<Level> measure_levels() {
   levels.push_back({"memory", 0, 0});
   const size_t memory_buffer = std::min(kLargestBuffer, 3 * largest);
   AlignedBuffer<uint8_t> buffer(memory_buffer);
+  std::memset(buffer.data(), 1, buffer.size());  // pages that were never written are one page of zeros, and stay in a cache
   for (Level& level : levels) {
     // Half of a cache, and of a large shared one a part that is well beyond the next smaller.
     const size_t half = std::min(level.size / 2, size_t{32} * 1024 * 1024);

@@ -132,7 +132,7 @@ Measured measure_layer(const Layer& layer, bool int8, const Pattern& pattern, do
   m.input_bytes = is_linear ? layer.ic * element : conv.input.bytes(int8);
   m.output_bytes = is_linear ? layer.oc * element : conv.output.bytes(int8);
   AlignedBuffer<uint8_t> x(m.input_bytes), y(m.output_bytes), workspace(prepared->workspace_bytes());
-  if (int8) std::memset(x.data(), kActivationBias, x.size());
+  std::memset(x.data(), int8 ? kActivationBias : 0, x.size());  // zeros too: pages never written would be one page in a cache
   ThreadPool pool(1);
   const void* inputs[] = {x.data(), nullptr};
   const KernelArgs args{inputs, y.data(), workspace.data(), &pool};
