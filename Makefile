@@ -17,7 +17,7 @@ demo: $(VENV)/.demo $(VENV)/.native  ## train, prune, quantise, export, compile,
 test: lint types cpp-test arm-test sanitize  ## everything that checks the project: lint, types, C++ tests here and on Arm, sanitizers, Python tests
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: test  ## what takes longer: the rest of the model zoo, more corruptions
+test-long: test  ## what takes longer: the rest of the model zoo
 	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.dev  ## formatting and static checks

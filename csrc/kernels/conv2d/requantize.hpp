@@ -25,16 +25,18 @@ inline bool is_clamp(ActivationKind kind) {
   return kind == ActivationKind::none || kind == ActivationKind::relu || kind == ActivationKind::clip;
 }
 
-struct ClampBounds {
+// An activation as float32 kernels apply it: bounds where it is a clamp.
+struct FloatActivation {
+  Activation any;
+  bool clamp = true;
   float lo = -std::numeric_limits<float>::infinity(), hi = std::numeric_limits<float>::infinity();
-};
 
-inline ClampBounds clamp_bounds(const Activation& a) {
-  ClampBounds bounds;
-  if (a.kind == ActivationKind::relu) bounds.lo = 0.0f;
-  if (a.kind == ActivationKind::clip) bounds = {a.alpha, a.beta};
-  return bounds;
-}
+  FloatActivation() = default;
+  explicit FloatActivation(const Activation& a) : any(a), clamp(is_clamp(a.kind)) {
+    if (a.kind == ActivationKind::relu) lo = 0.0f;
+    if (a.kind == ActivationKind::clip) lo = a.alpha, hi = a.beta;
+  }
+};
 
 // What a layer ends in where it has a slope for each channel (y = x < 0 ? slope * x : x): `given`, or those of a leaky ReLU.
 // Empty: its activation as it is.
@@ -103,7 +105,7 @@ inline FoldedScales fold_scales(const Conv2dS8Params& q, const Activation& activ
   r.residual_scale = q.residual.scale / unit;
   r.residual_zero = q.residual.zero_point + kActivationBias;
   r.inverse_output = 1.0f / q.output.scale;
-  const ClampBounds bounds = r.general || r.sloped ? ClampBounds{} : clamp_bounds(activation);
+  const FloatActivation bounds = r.general || r.sloped ? FloatActivation() : FloatActivation(activation);
   if (q.float_output) {
     r.lo = bounds.lo;
     r.hi = bounds.hi;

@@ -20,6 +20,11 @@ EDGELANE_INLINE V clamp_lanes(V y, float lo, float hi) {
 }
 
 template <class V>
+EDGELANE_INLINE V activate_lanes(V y, const FloatActivation& a) {
+  return a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_out_of_line(y, a.any);
+}
+
+template <class V>
 EDGELANE_INLINE V slope_lanes(V y, V slope) {
   return select(y < V::zero(), slope * y, y);
 }

@@ -274,11 +274,7 @@ class StripConv final : public PreparedKernel {
     a.multiplier = multiplier_.data();
     a.bias_s32 = bias_s32_.data();
     a.slope = slope_.data();
-    a.activation = problem_.activation;
-    a.clamp = is_clamp(problem_.activation.kind);
-    const ClampBounds bounds = clamp_bounds(problem_.activation);
-    a.lo = bounds.lo;
-    a.hi = bounds.hi;
+    a.activation = FloatActivation(problem_.activation);
     a.requantize = requantize_;
     return a;
   }

@@ -95,13 +95,14 @@ struct StripEpilogue {
   __attribute__((noinline)) void finish(int32_t* sums, int channels, int oc) const {
     if (a.oc - oc < channels) channels = a.oc - oc;
     if constexpr (!Path::kInt8) {
-      if (a.direct && !a.clamp && a.slope == nullptr) activate_sums<V>(sums, int64_t{channels} * Vectors * kLanes, a.activation);
+      if (a.direct && !a.activation.clamp && a.slope == nullptr)
+        activate_sums<V>(sums, int64_t{channels} * Vectors * kLanes, a.activation.any);
     }
     if (a.direct && a.slope == nullptr)
       finish_direct<Vectors, false>(sums, channels, oc);
     else if (a.direct)
       finish_direct<Vectors, true>(sums, channels, oc);
-    else if (a.clamp || a.slope != nullptr)
+    else if (a.activation.clamp || a.slope != nullptr)
       finish_general<false>(sums, Vectors, channels, oc);
     else
       finish_general<true>(sums, Vectors, channels, oc);
@@ -201,7 +202,10 @@ struct StripEpilogue {
     float lo, hi;
     V slope;
     EDGELANE_INLINE DirectF32(const StripEpilogue& e, int oc)
-        : segments(e.a.output_segments + e.first_vector), y(e.template direct_output<float>(oc)), lo(e.a.lo), hi(e.a.hi) {
+        : segments(e.a.output_segments + e.first_vector),
+          y(e.template direct_output<float>(oc)),
+          lo(e.a.activation.lo),
+          hi(e.a.activation.hi) {
       if constexpr (R != Residual::none) residual = e.template direct_residual<float>(oc);
       if constexpr (Sloped) slope = V::broadcast(e.a.slope[oc]);
     }
@@ -267,11 +271,11 @@ struct StripEpilogue {
   EDGELANE_INLINE void finish_f32(V y, int oc, int v) const {
     if (a.residual != nullptr) y = y + load_pixels<V>(a, residual_plane<float>(oc), first_vector + v);
     if constexpr (General)
-      y = activate_out_of_line(y, a.activation);
+      y = activate_out_of_line(y, a.activation.any);
     else if (a.slope != nullptr)
       y = slope_lanes(y, V::broadcast(a.slope[oc]));
     else
-      y = clamp_lanes(y, a.lo, a.hi);
+      y = clamp_lanes(y, a.activation.lo, a.activation.hi);
     store_f32(y, oc, v);
   }
 

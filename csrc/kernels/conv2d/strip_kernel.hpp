@@ -56,9 +56,7 @@ struct StripArgs {
   const float* multiplier;  // int8: [oc rounded up]
   const int32_t* bias_s32;  // int8: [oc rounded up]
   const float* slope;       // [oc rounded up], in place of the activation, or nullptr
-  Activation activation;
-  bool clamp;             // the activation is none, relu or clip
-  float lo, hi;           // float32: its bounds
+  FloatActivation activation;
   Requantize requantize;  // int8
 };
 

@@ -126,11 +126,7 @@ class DepthwiseConv final : public PreparedKernel {
     args_.y_pitch = p.output.pitch;
     args_.y_plane = p.output.plane;
     args_.residual_pitch = p.residual.pitch;
-    args_.activation = p.activation;
-    args_.clamp = is_clamp(p.activation.kind);
-    const ClampBounds bounds = clamp_bounds(p.activation);
-    args_.lo = bounds.lo;
-    args_.hi = bounds.hi;
+    args_.activation = FloatActivation(p.activation);
 
     // With stride 1, output rows that a dilation apart read rows that are the same number apart, as without dilation.
     args_.row_step = p.stride_h == 1 ? p.dilation_h : 1;

@@ -24,9 +24,7 @@ struct DepthwiseArgs {
   int64_t x_plane, residual_plane, y_origin;
   int last_column;  // of a row's last vector, which zeros follow where it does not end the gap: `last_extent` elements in all
   int last_extent;
-  Activation activation;
-  bool clamp;             // the activation is none, relu or clip
-  float lo, hi;           // float32: its bounds
+  FloatActivation activation;
   Requantize requantize;  // int8
 };
 

@@ -33,8 +33,8 @@ struct FinishF32 {
         y(reinterpret_cast<float*>(p.y)),
         residual_pitch(a.residual_pitch),
         y_pitch(a.y_pitch),
-        lo(V::broadcast(a.lo)),
-        hi(V::broadcast(a.hi)) {}
+        lo(V::broadcast(a.activation.lo)),
+        hi(V::broadcast(a.activation.hi)) {}
 
   EDGELANE_INLINE void operator()(V sum, int row, int column) const {
     if (residual != nullptr) sum = sum + columns.load(residual + row * residual_pitch + column, columns.lanes);
@@ -44,7 +44,7 @@ struct FinishF32 {
 
 template <class V>
 __attribute__((noinline)) void activate_row(const DepthwiseArgs& a, float* y) {
-  for_vectors<V>(a.width, [&](int64_t i, int n) { store(apply_activation(load<V>(y + i, n), a.activation), y + i, n); });
+  for_vectors<V>(a.width, [&](int64_t i, int n) { store(apply_activation(load<V>(y + i, n), a.activation.any), y + i, n); });
 }
 
 template <class V>
@@ -54,7 +54,7 @@ __attribute__((noinline)) void slope_row(int64_t width, V slope, float* y) {
 
 template <class V>
 EDGELANE_INLINE void activate_rows(const DepthwiseArgs& a, const DepthwisePlane& p) {
-  if (p.slope == nullptr && a.clamp) return;
+  if (p.slope == nullptr && a.activation.clamp) return;
   for (int row = 0; row < a.rows; ++row) {
     float* const y = reinterpret_cast<float*>(p.y) + row * a.y_pitch;
     if (p.slope != nullptr)
@@ -212,8 +212,8 @@ struct DepthwiseF32 {
   static void whole(const DepthwiseArgs& a, const DepthwisePlane& first, int64_t planes) {
     Whole<K> c;
     c.a = a;
-    c.lo = V::broadcast(a.lo);
-    c.hi = V::broadcast(a.hi);
+    c.lo = V::broadcast(a.activation.lo);
+    c.hi = V::broadcast(a.activation.hi);
     c.zero = in_register(V::zero());  // a constant to the compiler would make calls of memset of the loops that store it
     DepthwisePlane p = first;
     for (int64_t i = 0; i < planes; ++i) {

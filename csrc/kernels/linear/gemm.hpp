@@ -40,14 +40,13 @@ EDGELANE_INLINE void finish_row(const LinearArgs& a, typename Path::Acc acc, int
   if (channels <= 0) return;
   const int64_t index = static_cast<int64_t>(row) * a.oc + oc;
   if constexpr (!Path::kInt8) {
-    V y = acc + V::load(a.bias + oc);
-    y = a.clamp ? clamp_lanes(y, a.lo, a.hi) : activate_out_of_line(y, a.activation);
-    y.store_first(static_cast<float*>(a.y) + index, channels);
+    const V y = acc + V::load(a.bias + oc);
+    activate_lanes(y, a.activation).store_first(static_cast<float*>(a.y) + index, channels);
   } else {
     const I sum = acc + I::load(a.bias_s32 + oc);
     const V multiplier = V::load(a.multiplier + oc);
-    const V y = a.clamp ? requantize_lanes<false>(sum, multiplier, V::zero(), I::zero(), a.requantize)
-                        : requantize_lanes<true>(sum, multiplier, V::zero(), I::zero(), a.requantize);
+    const V y = a.activation.clamp ? requantize_lanes<false>(sum, multiplier, V::zero(), I::zero(), a.requantize)
+                                   : requantize_lanes<true>(sum, multiplier, V::zero(), I::zero(), a.requantize);
     if (a.requantize.float_output)
       y.store_first(static_cast<float*>(a.y) + index, channels);
     else

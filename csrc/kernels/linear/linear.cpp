@@ -99,11 +99,7 @@ class Gemm final : public PreparedKernel {
     a.bias = bias_.data();
     a.multiplier = multiplier_.data();
     a.bias_s32 = bias_s32_.data();
-    a.activation = problem_.activation;
-    a.clamp = is_clamp(problem_.activation.kind);
-    const ClampBounds bounds = clamp_bounds(problem_.activation);
-    a.lo = bounds.lo;
-    a.hi = bounds.hi;
+    a.activation = FloatActivation(problem_.activation);
     a.requantize = requantize_;
 
     // A task is one tile of channels for a strip of rows that stays in the second-level cache.

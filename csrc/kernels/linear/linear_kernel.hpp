@@ -17,9 +17,7 @@ struct LinearArgs {
   const float* bias;        // float32: [oc rounded up]
   const float* multiplier;  // int8: [oc rounded up]
   const int32_t* bias_s32;  // int8: [oc rounded up]
-  Activation activation;
-  bool clamp;
-  float lo, hi;
+  FloatActivation activation;
   Requantize requantize;  // int8
 };
 

@@ -161,11 +161,7 @@ class WinogradConv final : public PreparedKernel {
     a.weights = weights_.data();
     a.bias = bias_.data();
     a.slope = slope_.empty() ? nullptr : slope_.data();
-    a.activation = problem_.activation;
-    a.clamp = is_clamp(problem_.activation.kind);
-    const ClampBounds bounds = clamp_bounds(problem_.activation);
-    a.lo = bounds.lo;
-    a.hi = bounds.hi;
+    a.activation = FloatActivation(problem_.activation);
     a.products = static_cast<float*>(args.workspace);
     return a;
   }

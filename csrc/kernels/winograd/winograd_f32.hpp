@@ -216,7 +216,7 @@ struct Winograd {
       if (a.slope != nullptr)
         sum = slope_lanes(sum, V::broadcast(a.slope[oc]));
       else
-        sum = a.clamp ? clamp_lanes(sum, a.lo, a.hi) : activate_out_of_line(sum, a.activation);
+        sum = activate_lanes(sum, a.activation);
       if (left >= kLanes)
         sum.storeu(y + at);
       else

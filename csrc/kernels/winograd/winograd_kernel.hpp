@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "formats/activation.hpp"
 #include "formats/layout.hpp"
+#include "kernels/conv2d/requantize.hpp"
 #include "kernels/kernel.hpp"
 
 namespace edgelane {
@@ -32,9 +32,7 @@ struct WinogradArgs {
   const float* weights;           // [output channels / block_oc][plane][input channel][block_oc]
   const float* bias;              // [output channels rounded up to block_oc]
   const float* slope;             // [output channels], in place of the activation, or nullptr
-  Activation activation;
-  bool clamp;       // the activation is none, relu or clip
-  float lo, hi;     // its bounds
+  FloatActivation activation;
   float* products;  // [plane][input channel][vectors of tiles]: transformed inputs of a block of tiles
 };
 
