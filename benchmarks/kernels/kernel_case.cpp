@@ -36,12 +36,14 @@ std::vector<T> make_weights(const Layer& l, const Pattern& pattern, double spars
   return weights;
 }
 
+// As in a network, where tensors of one map share a border, so that results are stored without a look at each row.
 Conv2dProblem conv_problem(const Layer& l) {
   const int pad_h = (l.kernel_h - 1) / 2 * l.dilation, pad_w = (l.kernel_w - 1) / 2 * l.dilation;
   Conv2dProblem p;
-  p.input = PlanarLayout(1, l.ic, l.height, l.width, Border{pad_h, pad_w, pad_h, pad_w});
+  const Border shared{1, 1, 1, 1};  // of most maps: some 3x3 layer reads them
+  p.input = PlanarLayout(1, l.ic, l.height, l.width, shared.merged(Border{pad_h, pad_w, pad_h, pad_w}));
   const int out_h = (l.height - 1) / l.stride + 1, out_w = (l.width - 1) / l.stride + 1;
-  p.output = PlanarLayout(1, l.oc, out_h, out_w, l.kernel_h == 1 && l.kernel_w == 1 ? Border{1, 1, 1, 1} : Border{});
+  p.output = PlanarLayout(1, l.oc, out_h, out_w, shared);
   p.kernel_h = l.kernel_h;
   p.kernel_w = l.kernel_w;
   p.stride_h = p.stride_w = l.stride;
