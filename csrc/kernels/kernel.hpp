@@ -62,7 +62,7 @@ struct KernelOptions {
   Isa isa = Isa::scalar;
   std::string
       kernel;       // a name from the family's kernels.inc, to force it (tests and benchmarks); unknown: Error(invalid_argument)
-  int threads = 1;  // that will run the step: what is cut into tasks is cut into a multiple of it where that is cheap
+  int threads = 1;  // that will run the step, at most; what is cut into tasks is cut into a multiple of it where that is cheap
   // To force what conv2d otherwise chooses for each layer (tests and benchmarks); 0: chosen.
   int tile_vectors = 0;  // vectors of positions in a tile, at most the kernel's
   int chunk_planes = 0;  // source planes of a chunk

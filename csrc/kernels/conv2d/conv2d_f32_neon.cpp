@@ -1,7 +1,7 @@
 // float32 strip convolution: Advanced SIMD, multiply-adds by element.
 #include "kernels/simd/vec_neon.hpp"
 //
-#include "kernels/conv2d/strip.hpp"
+#include "kernels/conv2d/staged.hpp"
 
 namespace edgelane {
 namespace {

@@ -83,19 +83,16 @@ class BlockRows {
   std::vector<uint32_t> copies_;
 };
 
-// The output channels of one block at one word, in the form that the kernel multiplies by.
+// A word in the form that the kernel multiplies by.
 template <WeightForm Form>
-void store(const BlockRows& block, int block_oc, int64_t number, uint8_t* to) {
-  for (int o = 0; o < block_oc; ++o, to += weight_bytes(Form)) {
-    const uint8_t* word = block.word(o, number);
-    if constexpr (Form == WeightForm::s16_quad) {
-      int8_t q[kChannelGroup];
-      std::memcpy(q, word, sizeof q);
-      const int16_t words[kChannelGroup] = {q[0], q[2], q[1], q[3]};
-      std::memcpy(to, words, sizeof words);
-    } else {
-      std::memcpy(to, word, kWordBytes);
-    }
+void store(const uint8_t* word, uint8_t* to) {
+  if constexpr (Form == WeightForm::s16_quad) {
+    int8_t q[kChannelGroup];
+    std::memcpy(q, word, sizeof q);
+    const int16_t words[kChannelGroup] = {q[0], q[2], q[1], q[3]};
+    std::memcpy(to, words, sizeof words);
+  } else {
+    std::memcpy(to, word, kWordBytes);
   }
 }
 
@@ -108,6 +105,17 @@ void for_each_word(const BlockRows& block, int64_t begin, int64_t end, bool keep
     for_each_one([&](int64_t k) { return block.map(k); }, begin - block.first(), end - block.first(),
                  [&](int64_t i) { f(block.first() + i); });
   }
+}
+
+// Calls f(number, word) for every nonzero word of one output channel whose number is in [begin, end).
+template <class F>
+void for_each_word_of(const WeightRows& rows, int oc, int64_t begin, int64_t end, const F& f) {
+  const int taps = rows.shape().taps;
+  const int64_t first = int64_t{rows.first_plane(oc)} * taps, last = int64_t{rows.last_plane(oc)} * taps;
+  begin = std::max(begin, first), end = std::min(end, last);
+  const uint64_t* const map = rows.map(oc);
+  for_each_one([&](int64_t k) { return map[k]; }, begin - first, end - first,
+               [&](int64_t i) { f(first + i, rows.words(oc) + static_cast<size_t>(i) * kWordBytes); });
 }
 
 // Writes the stream that `packed` has room for.
@@ -133,6 +141,7 @@ void pack_stream(const WeightRows& rows, const StripGeometry& g, int block_oc, i
   std::vector<BlockRows> blocks(static_cast<size_t>(group_size), BlockRows(rows, block_oc));
   std::vector<std::pair<int64_t, uint8_t>> by_count;
   for (int group = 0; group < oc_blocks; group += group_size) {
+    packed.group_blocks.push_back(offset - packed.offsets.data());
     const int count = std::min(group_size, oc_blocks - group);
     for (int b = 0; b < count; ++b) blocks[static_cast<size_t>(b)].open((group + b) * block_oc);
     for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -153,14 +162,94 @@ void pack_stream(const WeightRows& rows, const StripGeometry& g, int block_oc, i
         const BlockRows& block = blocks[b];
         for_each(block, [&](int64_t number) {
           *offset++ = offset_of[static_cast<size_t>(number)];
-          store<Form>(block, block_oc, number, weights);
-          weights += block_oc * weight_bytes(Form);
+          for (int o = 0; o < block_oc; ++o, weights += weight_bytes(Form)) store<Form>(block.word(o, number), weights);
         });
         packed.starts.push_back(static_cast<int32_t>(offset - packed.offsets.data()));
         packed.order.push_back(b);
       }
     }
   }
+  packed.group_blocks.push_back(packed.blocks);
+}
+
+// The rows of a staged packing: the words (numbered source plane * taps + tap) that any output channel has, cut into chunks.
+struct StagedRows {
+  std::vector<int32_t> words, rank;  // of all chunks, in order; for each word, its place among them
+  int chunk_rows = 0, chunks = 1;
+  // Chunk `chunk` has the words from first(chunk) to first(chunk + 1) - 1 of those that are used.
+  int64_t first(int chunk) const {
+    const auto at = static_cast<size_t>(chunk) * static_cast<size_t>(chunk_rows);
+    return at < words.size() ? words[at] : static_cast<int64_t>(rank.size());
+  }
+};
+
+StagedRows stage_rows(const WeightRows& rows, int planes, int max_rows) {
+  const ConvWeights& s = rows.shape();
+  std::vector<uint64_t> used(map_words(int64_t{planes} * s.taps));
+  StagedRows staged;
+  staged.rank.assign(static_cast<size_t>(planes) * static_cast<size_t>(s.taps), 0);
+  const int64_t all = int64_t{planes} * s.taps;
+  for (int oc = 0; oc < s.oc; ++oc) {
+    for_each_word_of(rows, oc, 0, all, [&](int64_t number, const uint8_t*) {
+      used[static_cast<size_t>(number / kMapBits)] |= uint64_t{1} << number % kMapBits;
+    });
+  }
+  for_each_one([&](int64_t k) { return used[static_cast<size_t>(k)]; }, 0, all,
+               [&](int64_t number) {
+                 staged.rank[static_cast<size_t>(number)] = static_cast<int32_t>(staged.words.size());
+                 staged.words.push_back(static_cast<int32_t>(number));
+               });
+  const int count = static_cast<int>(staged.words.size());
+  staged.chunks = std::max(1, (count + max_rows - 1) / max_rows);
+  staged.chunk_rows = std::max(1, (count + staged.chunks - 1) / staged.chunks);
+  return staged;
+}
+
+// Pairs of lists: an entry of the one channel, an entry of the other, and so on. The shorter list goes on with the row of zeros
+// that follows a chunk's rows.
+void pack_pairs(const WeightRows& rows, const StagedRows& staged, int row_elements, PackedBlocks& packed) {
+  constexpr int kGroup = group_blocks(1);
+  const int channels = rows.shape().oc;
+  std::vector<int32_t> offsets;
+  std::vector<uint32_t> weights;
+  std::vector<std::pair<size_t, int>> lists;  // length, channel
+  packed.starts.push_back(0);
+  packed.group_blocks.assign(static_cast<size_t>((channels + kGroup - 1) / kGroup) + 1, 0);
+  for (int chunk = 0; chunk < staged.chunks; ++chunk) {
+    const auto for_each = [&](int oc, const auto& f) {
+      if (oc < channels) for_each_word_of(rows, oc, staged.first(chunk), staged.first(chunk + 1), f);
+    };
+    for (int first = 0; first < channels; first += kGroup) {
+      lists.clear();
+      for (int oc = first; oc < std::min(first + kGroup, channels); ++oc) {
+        size_t words = 0;
+        for_each(oc, [&](int64_t, const uint8_t*) { ++words; });
+        lists.emplace_back(words, oc);
+        packed.group_blocks[static_cast<size_t>(first / kGroup) + 1] += static_cast<int64_t>(words);
+      }
+      if (lists.size() % 2 != 0) lists.emplace_back(0, channels);  // whose sums nobody reads
+      std::sort(lists.begin(), lists.end());
+      for (size_t i = 0; i < lists.size(); ++i) {
+        if (i % 2 == 0) {
+          offsets.resize(offsets.size() + 2 * lists[i + 1].first, staged.chunk_rows * row_elements);
+          weights.resize(offsets.size());
+          packed.starts.push_back(static_cast<int32_t>(offsets.size()));
+        }
+        size_t entry = static_cast<size_t>(packed.starts.end()[-2]) + i % 2;
+        for_each(lists[i].second, [&](int64_t number, const uint8_t* word) {
+          offsets[entry] = (staged.rank[static_cast<size_t>(number)] - chunk * staged.chunk_rows) * row_elements;
+          std::memcpy(&weights[entry], word, kWordBytes);
+          entry += 2;
+        });
+        packed.order.push_back(static_cast<uint8_t>(lists[i].second - first));
+      }
+    }
+  }
+  for (size_t i = 1; i < packed.group_blocks.size(); ++i) packed.group_blocks[i] += packed.group_blocks[i - 1];
+  packed.offsets = AlignedBuffer<int32_t>(offsets.size(), kUninitialized);
+  std::copy(offsets.begin(), offsets.end(), packed.offsets.data());
+  packed.weights = AlignedBuffer<uint8_t>(weights.size() * kWordBytes, kUninitialized);
+  std::copy(weights.begin(), weights.end(), reinterpret_cast<uint32_t*>(packed.weights.data()));
 }
 
 // All blocks, with nonzeros or without.
@@ -247,6 +336,19 @@ PackedBlocks pack_blocks(const WeightRows& rows, const StripGeometry& g, int blo
       pack_stream<WeightForm::s16_quad>(rows, g, block_oc, chunk_planes, keep_zeros, packed);
       break;
   }
+  return packed;
+}
+
+PackedBlocks pack_staged(const WeightRows& rows, const StripGeometry& g, int max_rows, int row_elements) {
+  const int taps = rows.shape().taps;
+  const StagedRows staged = stage_rows(rows, g.planes, max_rows);
+  PackedBlocks packed;
+  packed.blocks = count_blocks(rows, 1);
+  for (const int32_t number : staged.words)
+    packed.rows.push_back(static_cast<int32_t>(number / taps * g.plane + g.tap_offsets[static_cast<size_t>(number % taps)]));
+  for (int chunk = 0; chunk <= staged.chunks; ++chunk)
+    packed.chunk_rows.push_back(std::min(chunk * staged.chunk_rows, static_cast<int32_t>(staged.words.size())));
+  pack_pairs(rows, staged, row_elements, packed);
   return packed;
 }
 

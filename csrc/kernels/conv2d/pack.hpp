@@ -54,7 +54,12 @@ struct PackedBlocks {
   AlignedBuffer<int32_t> offsets;
   AlignedBuffer<uint8_t> weights;
   int64_t blocks = 0;
-  size_t bytes() const { return starts.size() * sizeof(int32_t) + order.size() + offsets.bytes() + weights.bytes(); }
+  std::vector<int64_t> group_blocks;      // before each group of output-channel blocks, and in all
+  std::vector<int32_t> rows, chunk_rows;  // staged, as StripArgs
+  size_t bytes() const {
+    return (starts.size() + rows.size() + chunk_rows.size()) * sizeof(int32_t) + order.size() +
+           group_blocks.size() * sizeof(int64_t) + offsets.bytes() + weights.bytes();
+  }
 };
 
 // Blocks with a nonzero weight, block_oc (at most 64) output channels by one source plane at one tap.
@@ -63,5 +68,9 @@ int64_t count_blocks(const WeightRows& rows, int block_oc);
 // `chunk_planes`: source planes of a chunk. `keep_zeros`: blocks without a nonzero weight are packed as well.
 PackedBlocks pack_blocks(const WeightRows& rows, const StripGeometry& geometry, int block_oc, WeightForm form, int chunk_planes,
                          bool keep_zeros);
+
+// For staged float32 kernels: chunks of at most `max_rows` rows (a row is a source plane at a tap that some channel multiplies),
+// which lie `row_elements` apart once staged.
+PackedBlocks pack_staged(const WeightRows& rows, const StripGeometry& geometry, int max_rows, int row_elements);
 
 }  // namespace edgelane

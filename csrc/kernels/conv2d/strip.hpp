@@ -177,9 +177,9 @@ inline void restore_borders(const StripArgs& a, int lanes, int image, int first_
   }
 }
 
-template <class Path, int BlockOc, int MaxVectors>
-void run_strip(const StripArgs& a, int image, int tile, int first_group, int last_group) {
-  run_tile<Path, BlockOc>(a, image, tile, first_group, last_group, std::make_integer_sequence<int, MaxVectors>());
+// The same for the planes of a task's output channels, once for all tiles.
+template <class Path, int BlockOc>
+void restore_borders(const StripArgs& a, int image, int tile, int first_group, int last_group) {
   if (tile != 0) return;
   constexpr int kChannels = group_blocks(BlockOc) * BlockOc;
   const int first = first_group * kChannels;
@@ -191,6 +191,12 @@ void run_strip(const StripArgs& a, int image, int tile, int first_group, int las
   } else {
     restore_borders(a, kLanes, image, first, last, 0);
   }
+}
+
+template <class Path, int BlockOc, int MaxVectors>
+void run_strip(const StripArgs& a, int image, int tile, int first_group, int last_group) {
+  run_tile<Path, BlockOc>(a, image, tile, first_group, last_group, std::make_integer_sequence<int, MaxVectors>());
+  restore_borders<Path, BlockOc>(a, image, tile, first_group, last_group);
 }
 
 template <class I>

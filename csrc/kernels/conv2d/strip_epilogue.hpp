@@ -88,6 +88,14 @@ struct StripEpilogue {
       for (int v = 0; v < Vectors; ++v) __builtin_prefetch(residual + row * a.residual_plane + v * kLanes, 0, 2);
   }
 
+  // Direct float32 results of one output channel with a clamp, from registers.
+  template <Residual R, int Vectors>
+  EDGELANE_INLINE void finish_channel(const Acc (&sums)[Vectors], int oc) const {
+    const DirectF32<R, false> row(*this, oc);
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) row.store(sums[v], v);
+  }
+
   // Sums of a tile's Vectors vectors and of `channels` output channels from `oc` on: [channel][vector][lane]. They may be
   // overwritten. Kernels of any number of output channels share a function for each tile size, and one for rare ends: with copies
   // in every tile these files took twice as long to compile. One function for all tile sizes made networks 3 to 9 % slower.

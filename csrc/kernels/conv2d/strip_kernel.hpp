@@ -17,6 +17,11 @@ constexpr int weight_bytes(WeightForm form) { return form == WeightForm::s16_qua
 // Blocks of output channels that share a chunk of the input while it is in the first-level cache.
 constexpr int group_blocks(int block_oc) { return block_oc == 1 ? 32 : 8; }
 
+// Reads the source where it lies (strip.hpp), or copies chunks of it (staged.hpp).
+enum class StripMethod : uint8_t { strip, staged };
+
+constexpr int kStagedBytes = 40 * 1024;  // of staged rows at most
+
 // Sums of a tile with fewer than this wait for each other; the kernels then split each into several (StripTile::kSplit).
 constexpr int kSumsInFlight = 8;
 
@@ -33,6 +38,14 @@ struct StripArgs {
   const int32_t* offsets;  // of the source element that the block multiplies
   const uint8_t* weights;
   int oc, oc_blocks, chunks;
+
+  // Staged kernels (staged.hpp) alone: the source offsets of each chunk's rows, rows[chunk_rows[chunk]] and on; elements from a
+  // staged row to the next; where a task's sums rest between chunks. Offsets are then those of staged rows, and a list is of two
+  // output channels: for each chunk, for each group, for each pair of its channels.
+  const int32_t* rows;
+  const int32_t* chunk_rows;
+  int row_elements;
+  float* sums;
 
   const int32_t* tiles;  // [tile + 1], the first vector of each tile of positions
   const Segment* output_segments;
@@ -66,6 +79,7 @@ using StripFunction = void (*)(const StripArgs& args, int image, int tile, int f
 struct StripKernel {
   const char* name;
   Isa isa;
+  StripMethod method;
   WeightForm form;
   int block_oc;     // output channels of a block
   int lanes;        // positions in a vector

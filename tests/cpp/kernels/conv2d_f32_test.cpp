@@ -27,6 +27,7 @@ KernelOptions forced(const KernelLine& line) {
   KernelOptions options;
   options.isa = line.isa;
   options.kernel = line.name;
+  options.threads = 2;
   return options;
 }
 

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <random>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "formats/bits.hpp"
 
@@ -156,6 +159,65 @@ TEST(Pack, Int8) {
     for (const double share : {0.0, 0.03, 0.4, 1.0}) {
       compare(s, random_weights<int8_t>(s, share), {WeightForm::s8_quad, WeightForm::s16_quad});
     }
+}
+
+// Every nonzero weight once, in the list of its output channel and at the row of its plane and tap; every other entry is zero
+// times the row of zeros.
+void compare_staged(const ConvWeights& s, const std::vector<float>& weights, int max_rows) {
+  SCOPED_TRACE(std::to_string(s.oc) + " x " + std::to_string(s.ic) + " / " + std::to_string(s.groups) + " x " +
+               std::to_string(s.taps) + ", at most " + std::to_string(max_rows) + " rows");
+  constexpr int kRowElements = 48, kGroup = group_blocks(1);
+  const StripGeometry g = geometry_of(s.ic, s.taps);
+  const PackedBlocks packed = pack_staged(WeightRows(Span<const float>(weights), s), g, max_rows, kRowElements);
+  const int chunks = static_cast<int>(packed.chunk_rows.size()) - 1, pairs = (s.oc + 1) / 2;
+  ASSERT_GE(chunks, 1);
+  ASSERT_EQ(packed.starts.size(), static_cast<size_t>(chunks) * pairs + 1);
+  ASSERT_EQ(packed.order.size(), static_cast<size_t>(chunks) * pairs * 2);
+  std::map<std::pair<int, int32_t>, float> expected, found;  // by channel and source offset
+  std::vector<int64_t> before(static_cast<size_t>((s.oc + kGroup - 1) / kGroup) + 1, 0);
+  for (int oc = 0; oc < s.oc; ++oc)
+    for (int plane = 0; plane < s.ic; ++plane)
+      for (int tap = 0; tap < s.taps; ++tap) {
+        const float weight = weight_at(weights, s, oc, plane, 0, tap);
+        if (weight == 0.0f) continue;
+        expected[{oc, static_cast<int32_t>(plane * g.plane + g.tap_offsets[static_cast<size_t>(tap)])}] = weight;
+        for (size_t group = static_cast<size_t>(oc / kGroup) + 1; group < before.size(); ++group) ++before[group];
+      }
+  const float* const stored = reinterpret_cast<const float*>(packed.weights.data());
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    const int32_t rows = packed.chunk_rows[static_cast<size_t>(chunk) + 1] - packed.chunk_rows[static_cast<size_t>(chunk)];
+    EXPECT_LE(rows, std::min(max_rows, packed.chunk_rows[1]));
+    for (int pair = 0; pair < pairs; ++pair) {
+      const size_t list = static_cast<size_t>(chunk) * pairs + pair;
+      const int first = pair / (kGroup / 2) * kGroup;
+      for (int32_t entry = packed.starts[list]; entry < packed.starts[list + 1]; ++entry) {
+        const int oc = first + packed.order[2 * list + static_cast<size_t>(entry - packed.starts[list]) % 2];
+        const int32_t offset = packed.offsets.data()[entry];
+        ASSERT_EQ(offset % kRowElements, 0);
+        if (stored[entry] == 0.0f) {
+          EXPECT_EQ(offset / kRowElements, packed.chunk_rows[1]);
+          continue;
+        }
+        ASSERT_LT(offset / kRowElements, rows);
+        const size_t row = static_cast<size_t>(packed.chunk_rows[static_cast<size_t>(chunk)] + offset / kRowElements);
+        EXPECT_TRUE(found.emplace(std::make_pair(oc, packed.rows[row]), stored[entry]).second);
+      }
+      EXPECT_EQ((packed.starts[list + 1] - packed.starts[list]) % 2, 0);
+    }
+  }
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(packed.blocks, static_cast<int64_t>(expected.size()));
+  EXPECT_EQ(packed.group_blocks, before);
+  std::set<int32_t> used;
+  for (const auto& weight : expected) used.insert(weight.first.second);
+  EXPECT_EQ(std::set<int32_t>(packed.rows.begin(), packed.rows.end()), used);
+  EXPECT_EQ(packed.rows.size(), used.size());
+}
+
+TEST(Pack, Staged) {
+  for (const ConvWeights& s : kShapes)
+    for (const double share : {0.0, 0.03, 0.4, 1.0})
+      for (const int max_rows : {1, 5, 64, s.ic * s.taps}) compare_staged(s, random_weights<float>(s, share), max_rows);
 }
 
 TEST(Pack, NaNIsNoZero) {

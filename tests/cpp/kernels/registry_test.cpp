@@ -78,7 +78,7 @@ TEST(Registry, AllKernelsOfTheHighestLevelAreCandidates) {
     return found;
   };
   using Names = std::vector<std::string>;
-  EXPECT_EQ(names({Isa::avx2, ""}), (Names{"conv2d_f32_1x1_avx2", "conv2d_f32_4x1_avx2"}));
+  EXPECT_EQ(names({Isa::avx2, ""}), (Names{"conv2d_f32_1x1_avx2", "conv2d_f32_staged1x1_avx2", "conv2d_f32_4x1_avx2"}));
   EXPECT_EQ(names({Isa::avx512_vnni, ""}), names({Isa::avx512, ""}));  // VNNI adds nothing to float32
   EXPECT_EQ(names({Isa::avx_vnni, ""}), names({Isa::avx2, ""}));
   EXPECT_EQ(names({Isa::avx512, "conv2d_f32_4x1_scalar"}), (Names{"conv2d_f32_4x1_scalar"}));
