@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/aligned_buffer.hpp"
 #include "kernels/kernel.hpp"
 
 namespace edgelane::bench {
@@ -30,15 +32,25 @@ constexpr Pattern kPatterns[] = {{"unstructured", 1, 1}, {"4x1", 4, 1}, {"1x4", 
 
 struct Measured {
   KernelInfo info;
-  double seconds = 0;
+  double seconds = std::numeric_limits<double>::max();
   size_t weight_bytes = 0, input_bytes = 0, output_bytes = 0;
   size_t bytes() const { return weight_bytes + input_bytes + output_bytes; }
 };
 
-// Times the layer with `sparsity` of the pattern's blocks zero, on one thread, for `seconds`. An empty `kernel` leaves the choice
+// The layer with `sparsity` of the pattern's blocks zero, prepared to be timed on one thread. An empty `kernel` leaves the choice
 // to the family.
-Measured measure_layer(const Layer& layer, bool int8, const Pattern& pattern, double sparsity, const std::string& kernel,
-                       double seconds);
+class TimedLayer {
+ public:
+  TimedLayer(const Layer& layer, bool int8, const Pattern& pattern, double sparsity, const std::string& kernel);
+  // Runs it for `seconds`; the shortest run of all calls counts.
+  void time(double seconds);
+  const Measured& measured() const { return measured_; }
+
+ private:
+  std::unique_ptr<PreparedKernel> prepared_;
+  AlignedBuffer<uint8_t> x_, y_, workspace_;
+  Measured measured_;
+};
 
 // Names of the kernels of the layer's family that belong to the best instruction set here that has any.
 std::vector<std::string> kernels_for(const Layer& layer, bool int8);

@@ -8,12 +8,15 @@
 // break-even: every prunable layer, dense, and with the fastest sparse kernel at every sparsity.
 //
 // python -m benchmarks.kernels runs it and prints tables.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "ceilings.hpp"
 #include "core/status.hpp"
@@ -101,37 +104,47 @@ void roofline(const Options& options, const Ceilings& ceilings) {
     for (const bool int8 : {false, true}) {
       if (!options.dtype.empty() && int8 != (options.dtype == "int8")) continue;
       std::fprintf(stderr, "%s %s %s\n", layer.network.c_str(), layer.name().c_str(), int8 ? "int8" : "float32");
-      items.next();
-      print_roofline(layer, int8, kDense, 0, measure_layer(layer, int8, kDense, 0, "", options.seconds), ceilings);
+      const auto roofline_row = [&](const Pattern& pattern, double sparsity) {
+        TimedLayer timed(layer, int8, pattern, sparsity, "");
+        timed.time(options.seconds);
+        items.next();
+        print_roofline(layer, int8, pattern, sparsity, timed.measured(), ceilings);
+      };
+      roofline_row(kDense, 0);
       if (!layer.prunable) continue;
       for (const Pattern& pattern : kPatterns) {
         if (!used(pattern, int8, options)) continue;
-        for (const double sparsity : kRooflineSparsities) {
-          items.next();
-          print_roofline(layer, int8, pattern, sparsity, measure_layer(layer, int8, pattern, sparsity, "", options.seconds),
-                         ceilings);
-        }
+        for (const double sparsity : kRooflineSparsities) roofline_row(pattern, sparsity);
       }
     }
   }
 }
 
-// The fastest kernel that skips zeros; seconds 0 where every one runs the layer dense.
-Measured fastest_sparse(const Layer& layer, bool int8, const Pattern& pattern, double sparsity, double seconds) {
-  Measured best;
+// A layer by every kernel that skips at least half of the zeros, at one sparsity: one that skips next to none is the dense layer
+// under another name.
+struct SparsePoint {
+  double sparsity;
+  std::vector<TimedLayer> kernels;
+};
+
+SparsePoint sparse_point(const Layer& layer, bool int8, const Pattern& pattern, double sparsity) {
+  SparsePoint point{sparsity, {}};
   for (const std::string& kernel : kernels_for(layer, int8)) {
-    Measured m;
     try {
-      m = measure_layer(layer, int8, pattern, sparsity, kernel, seconds);
+      TimedLayer timed(layer, int8, pattern, sparsity, kernel);
+      const KernelInfo& info = timed.measured().info;
+      const double skipped = 1 - static_cast<double>(info.macs) / static_cast<double>(info.dense_macs);
+      if (skipped >= sparsity / 2) point.kernels.push_back(std::move(timed));
     } catch (const Error&) {
       continue;  // a kernel that does not take this shape
     }
-    if (m.info.format != "dense" && (best.seconds == 0 || m.seconds < best.seconds)) best = m;
   }
-  return best;
+  return point;
 }
 
 void break_even(const Options& options) {
+  // Dense and all sparsities in turn, several times over: a fast moment of the machine is then one for each of them.
+  constexpr int kRounds = 5;
   Items items;
   for (const Layer& layer : read_layers(options.layers)) {
     if (!used(layer, options) || !layer.prunable) continue;
@@ -141,22 +154,30 @@ void break_even(const Options& options) {
         if (!used(pattern, int8, options)) continue;
         std::fprintf(stderr, "%s %s %s %s\n", layer.network.c_str(), layer.name().c_str(), int8 ? "int8" : "float32",
                      pattern.name);
-        // Dense is timed again beside every sparsity, so that a slow moment of the machine does not stand for it.
-        double dense = std::numeric_limits<double>::max();
-        std::string points;
-        for (const double sparsity : kBreakEvenSparsities) {
-          dense = std::min(dense, measure_layer(layer, int8, kDense, 0, "", options.seconds).seconds);
-          const Measured m = fastest_sparse(layer, int8, pattern, sparsity, options.seconds);
-          if (m.seconds == 0) continue;
-          char text[160];
-          std::snprintf(text, sizeof text, "%s{\"sparsity\": %.3g, \"us\": %.5g, \"kernel\": \"%s\"}", points.empty() ? "" : ", ",
-                        sparsity, m.seconds * 1e6, m.info.kernel.c_str());
-          points += text;
+        TimedLayer dense(layer, int8, kDense, 0, "");
+        std::vector<SparsePoint> points;
+        for (const double sparsity : kBreakEvenSparsities) points.push_back(sparse_point(layer, int8, pattern, sparsity));
+        for (int round = 0; round < kRounds; ++round) {
+          dense.time(options.seconds / kRounds);
+          for (SparsePoint& point : points)
+            for (TimedLayer& kernel : point.kernels) kernel.time(options.seconds / kRounds);
         }
         items.next();
         std::printf("{");
         print_layer(layer, int8);
-        std::printf(", \"pattern\": \"%s\", \"dense_us\": %.5g, \"points\": [%s]}", pattern.name, dense * 1e6, points.c_str());
+        std::printf(", \"pattern\": \"%s\", \"dense_us\": %.5g, \"points\": [", pattern.name, dense.measured().seconds * 1e6);
+        const char* separator = "";
+        for (const SparsePoint& point : points) {
+          const auto fastest = std::min_element(
+              point.kernels.begin(), point.kernels.end(),
+              [](const TimedLayer& a, const TimedLayer& b) { return a.measured().seconds < b.measured().seconds; });
+          if (fastest == point.kernels.end()) continue;
+          const Measured& m = fastest->measured();
+          std::printf("%s{\"sparsity\": %.3g, \"us\": %.5g, \"kernel\": \"%s\"}", separator, point.sparsity, m.seconds * 1e6,
+                      m.info.kernel.c_str());
+          separator = ", ";
+        }
+        std::printf("]}");
       }
     }
   }
