@@ -43,22 +43,22 @@ int min_chunk_blocks(const StripKernel& k) {
   return k.block_oc == 1 ? 14 : 30;
 }
 
-// Time of a kernel relative to others of its instruction set. A multiply-add of single output channels waits for its load, and
-// takes about twice as long as one of four channels that share it (3x3 and 1x1 layers of ResNet-50, 0 to 90 % sparse, AVX-512 and
-// VNNI: 2.1 to 2.3 against 1.0 to 1.1 times that of eight channels).
+// Time of a kernel relative to others of its instruction set: one for each weight of a dense layer in blocks of eight channels.
+// From ResNet-50's layers at 20 to 90 % sparsity (`edgelane_benchmarks break-even`, AVX-512 and VNNI), where a multiply-add of
+// blocks took 0.9 to 1.05, of single channels 1.1 to 1.6 without taps, and with them 1.5 to 2.8 in place and 1.1 to 1.6 staged.
 double cost(const StripKernel& k, int64_t blocks, const Conv2dProblem& p) {
-  const int64_t pixels = int64_t{p.output.height} * p.output.width;
+  const int taps = p.kernel_h * p.kernel_w;
+  const double rows = static_cast<double>(p.input.channels / p.groups) * taps, oc = p.output.channels;
+  // A map that is one tile reads its weights once: 0.88 to 1.0 of the time of two tiles (7x7 maps).
+  const bool one_tile = int64_t{p.output.height} * p.output.width <= int64_t{k.max_vectors} * k.lanes;
+  const double multiply_adds = static_cast<double>(blocks) * k.block_oc * (one_tile ? 0.92 : 1.0);
   if (k.method == StripMethod::staged) {
-    // Without taps no load crosses a line, and staging gained nothing within a ResNet-50 (0.97 to 1.05 of the time). With them,
-    // multiply-adds are faster, and each row costs a copy: 0.7 to 0.98 of the time from 12 uses of a row on, 1.0 to 1.06 at 6.
-    const int taps = p.kernel_h * p.kernel_w;
+    // Without taps no load crosses a line, and staging gained nothing within a network (0.97 to 1.05 of the time).
     if (taps == 1) return std::numeric_limits<double>::infinity();
-    return 1.55 * static_cast<double>(blocks) + 4.0 * p.input.channels * taps;
+    return 1.4 * multiply_adds + 0.04 * rows * oc + 5.0 * p.groups * rows;  // lists, and a copy of each row
   }
-  const double multiply_add = k.block_oc == 1 ? 2.15 : k.block_oc == 4 ? 1.05 : 1.0;
-  // A map that is one tile reads its weights once: 0.88 to 1.0 of the time of two tiles (7x7 maps, AVX-512 and VNNI).
-  const double once = pixels <= int64_t{k.max_vectors} * k.lanes ? 0.92 : 1.0;
-  return static_cast<double>(blocks) * k.block_oc * multiply_add * once;
+  if (k.block_oc > 1) return multiply_adds * (k.block_oc == 4 ? 1.05 : 1.0);
+  return (taps == 1 ? 1.4 : 2.0) * multiply_adds + 0.05 * rows * oc;
 }
 
 // What fills the first-level cache but for some sums and weights: 40 of 48 KB took 0.92 to 1.0 of the time of 28. How the input
