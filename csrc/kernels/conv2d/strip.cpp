@@ -48,7 +48,8 @@ int min_chunk_blocks(const StripKernel& k) {
 // blocks took 0.9 to 1.05, of single channels 1.1 to 1.6 without taps, and with them 1.5 to 2.8 in place and 1.1 to 1.6 staged.
 double cost(const StripKernel& k, int64_t blocks, const Conv2dProblem& p) {
   const int taps = p.kernel_h * p.kernel_w;
-  const double rows = static_cast<double>(p.input.channels / p.groups) * taps, oc = p.output.channels;
+  const int plane_channels = k.form == WeightForm::f32 ? 1 : kChannelGroup;
+  const double rows = std::ceil(static_cast<double>(p.input.channels) / p.groups / plane_channels) * taps, oc = p.output.channels;
   // A map that is one tile reads its weights once: 0.88 to 1.0 of the time of two tiles (7x7 maps).
   const bool one_tile = int64_t{p.output.height} * p.output.width <= int64_t{k.max_vectors} * k.lanes;
   const double multiply_adds = static_cast<double>(blocks) * k.block_oc * (one_tile ? 0.92 : 1.0);
