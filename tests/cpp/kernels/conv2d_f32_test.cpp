@@ -136,6 +136,18 @@ TEST(Conv2dF32Choice, TakesWinogradWhereFewWeightsAreZero) {
     }
 }
 
+TEST(Conv2dF32Choice, TakesSingleChannelsWhereZerosAreScattered) {
+  const Border one{1, 1, 1, 1};
+  for (const Isa isa : available_isas()) {
+    const KernelInfo direct = chosen({"choice", 1, 64, 14, 14, 64, 1, 1, 1, 1, 1, 1, 1, {}, {}, one, "unstructured", false}, isa);
+    EXPECT_EQ(direct.format, "unstructured") << isa_name(isa);
+    EXPECT_EQ(direct.kernel.find("staged"), std::string::npos) << direct.kernel;
+    const KernelInfo taps = chosen({"choice", 1, 64, 14, 14, 64, 3, 3, 2, 2, 1, 1, 1, one, {}, one, "unstructured", false}, isa);
+    EXPECT_EQ(taps.format, "unstructured") << isa_name(isa);
+    EXPECT_NE(taps.kernel.find("staged"), std::string::npos) << taps.kernel;
+  }
+}
+
 TEST(Conv2dF32Choice, GoesDenseWhereNothingIsZero) {
   for (const Isa isa : available_isas()) {
     const KernelInfo info = chosen({"choice", 1, 64, 14, 14, 64, 1, 1, 1, 1, 1, 1, 1, {}, {}, {1, 1, 1, 1}, "dense", false}, isa);

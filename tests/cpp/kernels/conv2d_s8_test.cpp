@@ -231,6 +231,21 @@ INSTANTIATE_TEST_SUITE_P(EveryKernel, Conv2dS8, testing::ValuesIn(lines()),
                          [](const testing::TestParamInfo<KernelLine>& info) { return std::string(info.param.name); });
 
 // The factors that reference and kernels share, against the arithmetic of export/FORMAT.md without any folding, in double.
+TEST(Conv2dS8Choice, TakesTheBlocksOfThePattern) {
+  const Border one{1, 1, 1, 1};
+  for (const char* pattern : {"dense", "1x4", "4x4"})
+    for (const int kernel : {1, 3})
+      for (const Isa isa : available_isas()) {
+        const Border pad = kernel == 1 ? Border{} : one;
+        const Conv2dCase c = {"choice", 1, 64, 14, 14, 64, kernel, kernel, 1, 1, 1, 1, 1, pad, {}, one, pattern, false};
+        const Conv2dProblem p = conv2d_problem(c);
+        const Tensors t(c, p, {});
+        KernelOptions options;
+        options.isa = isa;
+        EXPECT_EQ(prepare_conv2d_s8(p, t.params, t.weights, t.bias, options)->info().format, pattern) << isa_name(isa);
+      }
+}
+
 TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
   std::mt19937 random(5);
   std::uniform_int_distribution<int> any(-128, 127), sum(-200000, 200000);
