@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from benchmarks.kernels.program import percent
 
 Verdict = Literal["stretch", "met", "missed", "not measured"]
 OPENVINO, ONNXRUNTIME, BETTER = "OpenVINO", "ONNX Runtime", "better of both"
@@ -21,8 +24,7 @@ class Goal:
     at_least: float
     stretch: float | None
     bound: Literal["lower", "upper"] = "lower"
-    form: str = "{:.2f}x"
-    inverse: bool = False  # shown as the number that one is divided by
+    form: Callable[[float], str] = "{:.2f}x".format
 
     def verdict(self, value: float | None) -> Verdict:
         """What a measured value means for this goal."""
@@ -35,9 +37,7 @@ class Goal:
 
     def show(self, value: float | None) -> str:
         """A value in the goal's unit."""
-        if value is None:
-            return "–"
-        return self.form.format(1 / value if self.inverse else value)
+        return "–" if value is None else self.form(value)
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,27 @@ PERCEPTION_F32 = Goal("perception-f32", "dense perception networks, fp32, geomet
 PERCEPTION_INT8 = Goal("perception-int8", "dense perception networks, int8, geometric mean", BETTER, 1.1, 1.5)
 THREADS = Goal("threads", "two threads over one, ResNet-50, 90 % 4x4, int8", "itself", 1.8, 1.95)
 JITTER = Goal(
-    "jitter", "p99.9 / p50, pinned, beyond an empty loop of the same length", "itself", 0.10, 0.05, "upper", "{:+.3f}"
+    "jitter",
+    "p99.9 / p50, pinned, beyond an empty loop of the same length",
+    "itself",
+    0.10,
+    0.05,
+    "upper",
+    "{:+.3f}".format,
 )
 LOAD = Goal("load", "load time of a `.lane`, geometric mean", f"{ONNXRUNTIME} session creation", 1.0, 2.0)
 MEMORY = Goal("memory", "peak memory, geometric mean", ONNXRUNTIME, 0.6, 0.4, "upper")
 FILE = Goal(
-    "file", "file size, ResNet-50, 90 % 4x4, int8", "dense fp32 ONNX", 1 / 25, 1 / 30, "upper", "1/{:.1f}", inverse=True
+    "file",
+    "file size, ResNet-50, 90 % 4x4, int8",
+    "dense fp32 ONNX",
+    1 / 25,
+    1 / 30,
+    "upper",
+    lambda part: f"1/{1 / part:.1f}",
 )
 BREAK_EVEN_4X1 = Goal(
-    "break-even 4x1", "sparsity where 4x1 overtakes dense, ResNet-50, fp32", "own dense", 0.35, None, "upper", "{:.0%}"
+    "break-even 4x1", "sparsity where 4x1 overtakes dense, ResNet-50, fp32", "own dense", 0.35, None, "upper", percent
 )
 BREAK_EVEN_UNSTRUCTURED = Goal(
     "break-even unstructured",
@@ -85,5 +97,5 @@ BREAK_EVEN_UNSTRUCTURED = Goal(
     0.50,
     None,
     "upper",
-    "{:.0%}",
+    percent,
 )

@@ -40,6 +40,7 @@ def test_values_in_the_goals_units():
     assert goals.FILE.show(1 / 21.04) == "1/21.0"
     assert goals.JITTER.show(0.07) == "+0.070"
     assert goals.BREAK_EVEN_4X1.show(0.35) == "35%"
+    assert goals.BREAK_EVEN_4X1.show(0.2) == "≤ 20%"
     assert goals.THREADS.show(None) == "–"
 
 

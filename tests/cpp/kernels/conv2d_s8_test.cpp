@@ -230,7 +230,6 @@ std::vector<KernelLine> lines() {
 INSTANTIATE_TEST_SUITE_P(EveryKernel, Conv2dS8, testing::ValuesIn(lines()),
                          [](const testing::TestParamInfo<KernelLine>& info) { return std::string(info.param.name); });
 
-// The factors that reference and kernels share, against the arithmetic of export/FORMAT.md without any folding, in double.
 TEST(Conv2dS8Choice, TakesTheBlocksOfThePattern) {
   const Border one{1, 1, 1, 1};
   for (const char* pattern : {"dense", "1x4", "4x4"})
@@ -246,6 +245,7 @@ TEST(Conv2dS8Choice, TakesTheBlocksOfThePattern) {
       }
 }
 
+// The factors that reference and kernels share, against the arithmetic of export/FORMAT.md without any folding, in double.
 TEST(Requantize, AgreesWithTheUnfoldedArithmetic) {
   std::mt19937 random(5);
   std::uniform_int_distribution<int> any(-128, 127), sum(-200000, 200000);
