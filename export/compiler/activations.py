@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from edgelane.export.compiler.graph import NONE, Activation, Graph, Step, Tensor, repeat
-from edgelane.export.compiler.passes import bypass, constants, merge_affines
+from edgelane.export.compiler.passes import constants, merge_affines
 
 SQRT_HALF = math.sqrt(0.5)
 
@@ -117,7 +117,7 @@ def _hard_swish_times_six(graph: Graph, step: Step, x: Tensor, gate: Tensor) -> 
     if source is x:
         sixth = graph.only_consumer(step.output)
         if sixth is not None and _close(_uniform(sixth), 1 / 6, 0.0):
-            bypass(graph, sixth, step.output)
+            graph.take_over(step, sixth)
             return _become(graph, step, x, Activation("hard_swish"))
     elif _close(_uniform(x.producer), 1 / 6, 0.0) and _input(x) is source:
         return _become(graph, step, source, Activation("hard_swish"))
@@ -139,7 +139,7 @@ def _gelu(graph: Graph, step: Step, x: Tensor, gate: Tensor) -> bool:
     if source is x:
         half = graph.only_consumer(step.output)
         if half is not None and _close(_uniform(half), 0.5, 0.0):
-            bypass(graph, half, step.output)
+            graph.take_over(step, half)
             return _become(graph, step, x, Activation("gelu"))
         return False
     if _close(_uniform(x.producer), 0.5, 0.0) and _input(x) is source:

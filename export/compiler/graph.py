@@ -64,6 +64,7 @@ class Tensor:
     stored_as: str = ""  # what the model calls an int8 activation: "int8" or "uint8"
     origin: QuantizedConstant | None = None
     scales: npt.NDArray[np.float32] | None = None  # of an int8 or int32 constant that a step reads
+    source: str = ""  # the ONNX value that this activation equals; "" where the model has no such value
     producer: Step | None = field(default=None, repr=False)
     consumers: list[Step] = field(default_factory=list, repr=False)  # once per use
 

@@ -144,7 +144,7 @@ class _Importer:
         if DTYPES.get(element, "uint8") == "uint8":
             raise EdgelaneError(f"input {info.name!r} is {_type_name(element)}, expected float32 or int8")
         self.builder.names.add(info.name)
-        tensor = Tensor(info.name, shape, DTYPES[element])
+        tensor = Tensor(info.name, shape, DTYPES[element], source=info.name)
         self.graph.inputs.append(tensor)
         self.values[info.name] = tensor
         self.types[info.name] = onnx.helper.make_tensor_type_proto(element, shape)
@@ -221,6 +221,8 @@ class _Importer:
         for output, result, shape in zip(proto.output, listed, shapes, strict=False):
             if shape is not None and result.shape != shape:
                 raise Unsupported(f"its output has shape {list(result.shape)}, the model expects {list(shape)}")
+            if result.data is None and not result.source:  # a node that does nothing returns its input
+                result.source = output
             self.values[output] = result
 
     def stand_in(self, proto: onnx.NodeProto, name: str) -> None:

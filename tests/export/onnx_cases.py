@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelane.export.compiler import CompileReport, compile, lane_file
+from edgelane.export.compiler.driver import compile_model
 
 Array = np.ndarray[Any, Any]
 IR_VERSION = 10
@@ -110,7 +111,7 @@ def graph_model(
     return model
 
 
-def onnxruntime_outputs(path: Path, feeds: dict[str, Array], as_written: bool = False) -> dict[str, Array]:
+def onnxruntime_outputs(path: Path | bytes, feeds: dict[str, Array], as_written: bool = False) -> dict[str, Array]:
     """Run a model; `as_written` keeps ONNX Runtime from fusing nodes into kernels with another arithmetic."""
     import onnxruntime
 
@@ -119,7 +120,8 @@ def onnxruntime_outputs(path: Path, feeds: dict[str, Array], as_written: bool = 
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = path if isinstance(path, bytes) else str(path)
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -135,6 +137,26 @@ def compiled(model: onnx.ModelProto, folder: Path, golden: bool = False) -> tupl
     onnx.save(model, folder / "model.onnx")
     report = compile(folder / "model.onnx", folder / "model.lane", golden=golden)
     return report, lane_file.read(folder / "model.lane")
+
+
+def every_value(path: Path, feeds: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
+    """Compile the model so that it returns what its steps compute; the results and ONNX Runtime's, by ONNX value.
+
+    Values that only the QLinear operators' expansion has are left out.
+    """
+    target = path.with_name("every_value.lane")
+    compile_model(path, target, None, golden=False, every_value=True)
+    results = edgelane_outputs(target, feeds)
+    model = onnx.load(path)
+    known = {name for node in model.graph.node for name in node.output} & set(results)
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sorted(known))
+    expected = onnxruntime_outputs(model.SerializeToString(), feeds, as_written=True)
+    return {name: (results[name], _signed(value)) for name, value in expected.items()}
+
+
+def _signed(value: Array) -> Array:
+    return (value.astype(np.int16) - 128).astype(np.int8) if value.dtype == np.uint8 else value
 
 
 def relative_error(result: Array, expected: Array) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnx_cases import Array, compiled, edgelane_outputs, make_model, onnxruntime_outputs, rng
+from onnx_cases import Array, compiled, edgelane_outputs, every_value, make_model, onnxruntime_outputs, rng
 
 from edgelane.export.compiler import lane_file
 
@@ -87,7 +87,10 @@ class QdqBuilder:
 def check(
     b: QdqBuilder, output: str, scale: float, folder: Path, rank: int | None = None, as_written: bool = False
 ) -> lane_file.LaneFile:
-    """Compile and compare `output`, a float value with steps of `scale`; no element may be off by more than one."""
+    """Compile and compare `output`, a float value with steps of `scale`; no element may be off by more than one.
+
+    The int8 values between the steps are held to that as well.
+    """
     _, content = compiled(b.model(output, rank=rank), folder)
     expected = onnxruntime_outputs(folder / "model.onnx", b.feeds(), as_written)[output]
     result = edgelane_outputs(folder / "model.lane", b.feeds())[output]
@@ -95,5 +98,10 @@ def check(
     steps = np.abs(np.rint((result.astype(np.float64) - expected) / scale))
     assert steps.max() <= 1
     assert (steps != 0).mean() <= 0.01  # ties that ONNX Runtime rounds in another order of operations
+    for name, (found, wanted) in every_value(folder / "model.onnx", b.feeds()).items():
+        if found.dtype == np.int8:
+            off = np.abs(found.astype(np.int32) - wanted)
+            assert off.max() <= 1, name
+            assert (off != 0).mean() <= 0.01, name
     assert len(np.unique(expected)) >= min(expected.size - 1, 12), "the case is saturated or constant"
     return content

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_cases import Array, assert_same_as_onnxruntime, graph_model, normal, ops, positive
+from onnx_cases import (
+    Array,
+    assert_same_as_onnxruntime,
+    every_value,
+    graph_model,
+    normal,
+    ops,
+    positive,
+    relative_error,
+)
 
 from edgelane.export.compiler import lane_file
 from edgelane.export.compiler.emit import SLOPE_INPUT
@@ -130,6 +139,10 @@ CASES = {
         "h = Add(x, three) k = Clip(h, zero, six) l = Mul(x, k) y = Div(l, six)",
         ["unary+hard_swish"],
     ),
+    "hard swish in the middle": (
+        f"h = Add(x, three) k = Clip(h, zero, six) l = Mul(x, k) n = Div(l, six) y = Conv<{PADDED}>(n, w)",
+        ["unary+hard_swish", "conv2d"],
+    ),
     "hard swish, gate first": (
         "h = Add(x, three) k = Clip(h, zero, six) l = Div(k, six) y = Mul(l, x)",
         ["unary+hard_swish"],
@@ -151,6 +164,11 @@ CASES = {
     "gelu, half last": (
         "h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(x, l) y = Mul(n, half)",
         ["unary+gelu"],
+    ),
+    "gelu in the middle": (
+        f"""h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(x, l) o = Mul(n, half)
+        y = Conv<{PADDED}>(o, w)""",
+        ["unary+gelu", "conv2d"],
     ),
     "gelu, half first": (
         "h = Div(x, root) k = Erf(h) l = Add(k, one_) n = Mul(x, half) y = Mul(n, l)",
@@ -229,6 +247,8 @@ def test_fusion(name: str, tmp_path: Path) -> None:
     dims = ",".join(["n"] * RANK.get(name, 4))
     model = graph_model(f"(float[1,8,9,9] x) => (float[{dims}] y) {{ {body} }}", used)
     content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE, seed=9) * 3}, tmp_path, TOLERANCE)
+    for value, (result, wanted) in every_value(tmp_path / "model.onnx", {"x": normal(*SHAPE, seed=9) * 3}).items():
+        assert relative_error(result, wanted) <= TOLERANCE, value
     found = [end(step) for step in content.steps]
     assert [op if kind == "none" else f"{op}+{kind}" for op, kind in zip(ops(content), found, strict=True)] == expected
 
