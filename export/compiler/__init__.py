@@ -1,6 +1,7 @@
 """The compiler: a standard ONNX model in, a fused and portable `.lane` file out.
 
-    onnx_import   load and check, fold constants, lower each node to steps (lowering/ has one function per operator)
+    onnx_file     read and check the file and its external data
+    onnx_import   fold constants, lower each node to steps (lowering/ has one function per operator)
     passes        clean-up and fusion on steps; activations puts decomposed activations together again
     quantization  float steps between Q/DQ → int8 steps
     patterns      sparsity pattern of each layer, from its zeros alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -48,21 +47,21 @@ def compile_model(
     that it can be compared with the model layer by layer. The steps are those of the network without that.
     """
     try:
-        from edgelane.export.compiler import onnx_import
+        from edgelane.export.compiler import onnx_file, onnx_import
     except ImportError as error:
         raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
     path = Path(source)
     if path.exists() and Path(target).exists() and path.samefile(target):
         raise EdgelaneError(f"the compiled file would replace the model {path}: choose another name for it")
-    model = onnx_import.load_model(path)
+    model, digest = onnx_file.load_model(path)
     graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
     optimise(graph)
     if every_value:
         _return_every_value(graph)
-    frame, golden_state = golden_frame(path, graph) if golden else ({}, "not written: not asked for")
+    frame, golden_state = golden_frame(model, graph) if golden else ({}, "not written: not asked for")
     metadata: dict[str, Any] = {
         "edgelane_version": __version__,
-        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "source_sha256": digest,
         **_metadata({entry.key: entry.value for entry in model.metadata_props}),
     }
     emitter = Emitter(graph)

@@ -1,26 +1,23 @@
-"""From an ONNX file to a graph of steps: load and check, fix shapes, fold constants, lower every node."""
+"""From an ONNX model to a graph of steps: fix shapes, fold constants, lower every node."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.inliner
 import onnx.reference
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
 from edgelane.export.compiler.lowering import ANY_DTYPE, LOWERINGS, Builder, Malformed, Node, Unsupported
+from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
 from edgelane.export.compiler.qlinear import expand_qlinear
 
-OLDEST_OPSET = 11
-STANDARD_DOMAINS = ("", "ai.onnx")
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
 # Constants up to this many elements are shown to shape inference; shapes, axes and pads are all smaller.
 SHAPE_DATA_ELEMENTS = 1024
@@ -28,41 +25,6 @@ KEEP_ORIGIN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Identity")
 # Before opset 22 shape inference gave ceil_mode windows that lie in the padding alone. No engine computes such windows.
 POOLS, POOLS_MENDED = ("MaxPool", "AveragePool"), 22
 RANDOM_OPS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def load_model(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX file with its external data. Raises EdgelaneError where it is missing or malformed."""
-    if not path.is_file():
-        raise EdgelaneError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    try:
-        model = onnx.load(path)
-    except DecodeError as error:
-        raise EdgelaneError(f"{path} is not an ONNX file, or it is damaged: {first_line(error)}") from error
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise EdgelaneError(f"cannot read {path} with its external data: {first_line(error)}") from error
-    if not model.graph.node or not model.graph.output:
-        raise EdgelaneError(f"{path} is not an ONNX file, or it is damaged: it has no nodes or no outputs")
-    try:
-        onnx.checker.check_model(path)
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise EdgelaneError(f"{path} is not a valid ONNX model: {first_line(error)}") from error
-    opset = opset_of(model)
-    newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise EdgelaneError(f"{path} uses opset {opset}, expected {OLDEST_OPSET} to {newest}")
-    return model
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of the standard operator set that a model uses."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
-    return max(versions, default=1)
 
 
 def fixed_input_shapes(
@@ -129,7 +91,7 @@ class _Importer:
             if info.name in input_shapes:
                 self.add_input(info, input_shapes[info.name])
         for initializer in model.graph.initializer:
-            self.add_constant(initializer.name, numpy_helper.to_array(initializer))
+            self.add_constant(initializer.name, to_array(initializer))
         for sparse in model.graph.sparse_initializer:
             self.add_constant(sparse.values.name, _dense(sparse))
         self.used = {info.name for info in model.graph.output}
@@ -321,7 +283,7 @@ class _Importer:
 
 def _dense(sparse: onnx.SparseTensorProto) -> Array:
     """Return the array that a sparse constant stands for; its indices are positions, or coordinates in rows."""
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    values, indices = to_array(sparse.values), to_array(sparse.indices)
     result = np.zeros(tuple(sparse.dims), values.dtype)
     if indices.ndim == 1:
         result.reshape(-1)[indices] = values

@@ -81,7 +81,7 @@ def test_external_data_is_missing(tmp_path: Path) -> None:
 
 
 def test_too_old_an_opset(tmp_path: Path) -> None:
-    assert "uses opset 9, expected 11 to" in failure(Case("Relu", [IMAGE], opset=9).model(), tmp_path)
+    assert "uses opset 8, expected 9 to" in failure(Case("Relu", [IMAGE], opset=8).model(), tmp_path)
 
 
 def test_every_unsupported_node_is_named(tmp_path: Path) -> None:
@@ -248,9 +248,10 @@ def test_metadata_that_is_not_json(tmp_path: Path) -> None:
 def test_onnx_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     for name in list(sys.modules):
-        if name.startswith(("edgelane.export.compiler.onnx_import", "edgelane.export.compiler.qlinear")):
+        if name.startswith(("edgelane.export.compiler.onnx_", "edgelane.export.compiler.qlinear")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("edgelane.export.compiler.onnx_import", raising=False)
+    for name in ("onnx_file", "onnx_import"):
+        monkeypatch.delattr(f"edgelane.export.compiler.{name}", raising=False)
     assert "pip install 'edgelane[export]'" in refused(tmp_path)
 
 
