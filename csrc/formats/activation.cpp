@@ -85,6 +85,36 @@ float activate(float x, const Activation& a) noexcept {
       return x * x;
     case ActivationKind::rsqrt:
       return 1.0f / std::sqrt(x);
+    case ActivationKind::round:
+      return std::nearbyint(x);
+    case ActivationKind::sign:
+      return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x;
+    case ActivationKind::sin:
+      return std::sin(x);
+    case ActivationKind::cos:
+      return std::cos(x);
+    case ActivationKind::tan:
+      return std::tan(x);
+    case ActivationKind::asin:
+      return std::asin(x);
+    case ActivationKind::acos:
+      return std::acos(x);
+    case ActivationKind::atan:
+      return std::atan(x);
+    case ActivationKind::sinh:
+      return std::sinh(x);
+    case ActivationKind::cosh:
+      return std::cosh(x);
+    case ActivationKind::asinh:
+      return std::asinh(x);
+    case ActivationKind::acosh:
+      return std::acosh(x);
+    case ActivationKind::atanh:
+      return std::atanh(x);
+    case ActivationKind::logical_not:
+    case ActivationKind::is_nan:
+    case ActivationKind::is_inf:
+      break;
   }
   return x;
 }

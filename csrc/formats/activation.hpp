@@ -31,8 +31,26 @@ enum class ActivationKind : uint8_t {
   ceil,
   square,
   rsqrt,
+  round,  // half to even
+  sign,
+  sin,
+  cos,
+  tan,
+  asin,
+  acos,
+  atan,
+  sinh,
+  cosh,
+  asinh,
+  acosh,
+  atanh,
+  // Of the unary step alone, for their dtypes differ: bool to bool, and float32 to bool.
+  logical_not,
+  is_nan,
+  is_inf,  // alpha: whether -inf counts, beta: whether +inf does
 };
-constexpr int kActivationKinds = 25;
+constexpr int kActivationKinds = 41;
+constexpr int kFusedActivationKinds = 38;  // those that any step may end in
 
 struct Activation {
   ActivationKind kind = ActivationKind::none;

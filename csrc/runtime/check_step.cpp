@@ -1,39 +1,24 @@
-// The rules of each op (export/FORMAT.md, "Ops"): what follows from them is that a prepared kernel reads and writes only its own
-// tensors. Sizes are at most 2^31 - 1 and windows at most 65535, so the sums and products below fit in 64 bits.
-#include <algorithm>
+// The rules of the ops of networks (export/FORMAT.md, "Ops"): what follows from them is that a prepared kernel reads and writes
+// only its own tensors. Those of the ops that compute with tensors of any meaning are in check_tensor_step.cpp.
 #include <cmath>
-#include <limits>
 
-#include "kernels/elementwise/elementwise.hpp"
-#include "kernels/movement/movement.hpp"
 #include "kernels/resize/resize.hpp"
-#include "runtime/message.hpp"
-#include "runtime/model_file.hpp"
-#include "runtime/op_table.hpp"
+#include "runtime/step_rules.hpp"
 
 namespace edgelane {
 namespace {
 
-constexpr StatusCode kInvalid = StatusCode::invalid_file;
-
-std::string describe(const Tensor& t) { return message(quoted(t.name), " ", dtype_name(t.dtype), list(t.shape())); }
-
-bool same_shape(const Tensor& a, const Tensor& b) { return a.rank == b.rank && std::equal(a.dims, a.dims + a.rank, b.dims); }
-
-bool same_quant(const Tensor& a, const Tensor& b) {
-  return a.quant().scale == b.quant().scale && a.quant().zero_point == b.quant().zero_point;
-}
-
-class StepChecker {
+class NetworkRules : StepRules {
  public:
-  StepChecker(const Model& model, const Step& step)
-      : model_(model), step_(step), a_(step.attributes), y_(model.tensors[static_cast<size_t>(step.output)]) {}
+  NetworkRules(const Model& model, const Step& step) : StepRules(model, step) {}
 
   void check() const {
     for (size_t i = 0; i < step_.inputs.size(); ++i) {
       if (present(i) && !is_weight_input(step_.op, i)) check_activation(input(i));
     }
     check_activation(y_);
+    if (step_.op != Op::unary && static_cast<int>(a_.activation.kind) >= kFusedActivationKinds)
+      fail(kInvalid, "activation ", activation_name(a_.activation.kind), " belongs to the op unary");
     switch (step_.op) {
       case Op::conv2d:
         return conv2d();
@@ -48,27 +33,10 @@ class StepChecker {
         return global_average_pool();
       case Op::affine:
         return affine();
-      case Op::unary:
-        return unary();
       case Op::prelu:
         return prelu();
-      case Op::binary:
-        return binary();
-      case Op::softmax:
-      case Op::log_softmax:
-        return softmax();
-      case Op::concat:
-        return concat();
-      case Op::slice:
-        return slice();
-      case Op::transpose:
-        return transpose();
-      case Op::reshape:
-        return reshape();
       case Op::channel_shuffle:
         return channel_shuffle();
-      case Op::pad:
-        return pad();
       case Op::resize:
         return resize();
       case Op::quantize:
@@ -77,86 +45,12 @@ class StepChecker {
         return convert(DType::int8, DType::float32);
       case Op::requantize:
         return convert(DType::int8, DType::int8);
-      case Op::reduce_mean:
-        return reduce_mean();
+      default:
+        return check_tensor_step(model_, step_);
     }
   }
 
  private:
-  const Tensor& input(size_t i) const { return model_.tensors[static_cast<size_t>(step_.inputs[i])]; }
-  bool present(size_t i) const { return step_.input(i) != kAbsent; }
-
-  // An activation may be a constant; then it is stored as one.
-  static void check_activation(const Tensor& t) {
-    if (t.encoding != Encoding::dense) fail(kInvalid, "expected an activation, found the block-sparse constant ", describe(t));
-    if (t.dtype == DType::int8 && t.scales.size() != 1) {
-      fail(kInvalid, "expected one scale of the int8 activation ", describe(t), ", found ", t.scales.size());
-    }
-    if (t.planar() && (t.dims[2] > kMaxImageSide || t.dims[3] > kMaxImageSide)) {
-      fail(kInvalid, "expected a height and width of at most ", kMaxImageSide, ", found ", describe(t));
-    }
-  }
-
-  // ---- helpers; each fails with what it expected and found ----
-
-  static void expect_dtype(const Tensor& t, std::initializer_list<DType> allowed) {
-    if (std::find(allowed.begin(), allowed.end(), t.dtype) != allowed.end()) return;
-    std::string names;
-    for (const DType d : allowed) names += (names.empty() ? "" : " or ") + std::string(dtype_name(d));
-    fail(kInvalid, "expected ", names, ", found ", describe(t));
-  }
-
-  static void expect_rank(const Tensor& t, int rank) {
-    if (t.rank != rank) fail(kInvalid, "expected rank ", rank, ", found ", describe(t));
-  }
-
-  static void expect_shape(const Tensor& t, std::initializer_list<int64_t> dims) {
-    const std::vector<int64_t> expected(dims);
-    if (t.shape().size() == expected.size() && std::equal(expected.begin(), expected.end(), t.dims)) return;
-    fail(kInvalid, "expected shape ", list(Span<const int64_t>(expected)), ", found ", describe(t));
-  }
-
-  static void expect_same_shape(const Tensor& x, const Tensor& y) {
-    if (!same_shape(x, y)) fail(kInvalid, "expected equal shapes, found ", describe(x), " and ", describe(y));
-  }
-
-  static void expect_same_dtype(const Tensor& x, const Tensor& y) {
-    if (x.dtype != y.dtype) fail(kInvalid, "expected equal dtypes, found ", describe(x), " and ", describe(y));
-  }
-
-  static void expect_same_quant(const Tensor& x, const Tensor& y) {
-    if (x.dtype == DType::int8 && !same_quant(x, y)) {
-      fail(kInvalid, "expected equal scales and zero points of ", describe(x), " and ", describe(y), ", found ", x.quant().scale,
-           ", ", x.quant().zero_point, " and ", y.quant().scale, ", ", y.quant().zero_point);
-    }
-  }
-
-  // A constant of `dims` that the kernel packs.
-  static void expect_weight(const Tensor& t, DType dtype, std::initializer_list<int64_t> dims, bool may_be_sparse = false) {
-    if (!t.constant()) fail(kInvalid, "expected a constant, found ", describe(t));
-    expect_dtype(t, {dtype});
-    expect_shape(t, dims);
-    if (t.encoding != Encoding::dense && !may_be_sparse)
-      fail(kInvalid, "expected a dense constant, found the block-sparse ", describe(t));
-  }
-
-  void expect_count(const char* name, size_t count, int rank) const {
-    if (count != static_cast<size_t>(rank)) fail(kInvalid, "expected ", rank, " values of attribute ", name, ", found ", count);
-  }
-
-  static bool is_int8(const Tensor& t) { return t.dtype == DType::int8; }
-
-  // Kernel height and width of a convolution stand in the shape of its weights.
-  static void expect_window(const Tensor& w) {
-    if (w.dims[2] > kMaxWindow || w.dims[3] > kMaxWindow)
-      fail(kInvalid, "expected a window of at most ", kMaxWindow, " pixels a side, found ", describe(w));
-  }
-
-  // Last output pixel's index for a window of `extent` (dilation included) over `size` padded pixels.
-  static int64_t window_steps(int64_t size, int64_t extent, int64_t stride) { return (size - extent) / stride; }
-
-  // ---- the ops ----
-
   // What conv2d and linear share: dtypes, int8 scales, and the bias.
   void multiply_dtypes(const Tensor& x, const Tensor& w, int64_t oc) const {
     expect_dtype(x, {DType::float32, DType::int8});
@@ -302,109 +196,6 @@ class StepChecker {
     expect_weight(input(1), DType::float32, {x.dims[1]});
   }
 
-  void unary() const {
-    const Tensor& x = input(0);
-    expect_dtype(x, {DType::float32, DType::int8});
-    expect_same_dtype(x, y_);
-    expect_same_shape(x, y_);
-  }
-
-  void binary() const {
-    const Tensor &a = input(0), &b = input(1);
-    const auto function = static_cast<BinaryFunction>(a_.function);
-    const bool in_int8 = function == BinaryFunction::add || function == BinaryFunction::mul;
-    if (in_int8) {
-      expect_dtype(a, {DType::float32, DType::int8});
-    } else {
-      expect_dtype(a, {DType::float32});
-    }
-    expect_same_dtype(a, b);
-    expect_same_dtype(a, y_);
-    const int rank = std::max(a.rank, b.rank);
-    expect_rank(y_, rank);
-    for (int i = 0; i < rank; ++i) {
-      const int ia = i - (rank - a.rank), ib = i - (rank - b.rank);
-      const int da = ia < 0 ? 1 : a.dims[ia], db = ib < 0 ? 1 : b.dims[ib];
-      if ((da != db && da != 1 && db != 1) || y_.dims[i] != std::max(da, db)) {
-        fail(kInvalid, "expected shapes that broadcast to the output's, found ", describe(a), ", ", describe(b), " and ",
-             describe(y_));
-      }
-    }
-  }
-
-  void expect_axis(const Tensor& t) const {
-    if (a_.axis >= t.rank) fail(kInvalid, "expected an axis below ", t.rank, ", found ", a_.axis);
-  }
-
-  void softmax() const {
-    const Tensor& x = input(0);
-    expect_dtype(x, {DType::float32});
-    expect_same_dtype(x, y_);
-    expect_same_shape(x, y_);
-    expect_axis(x);
-  }
-
-  void movement_dtypes() const {
-    expect_dtype(y_, {DType::float32, DType::int8, DType::int64, DType::boolean});
-    for (size_t i = 0; i < step_.inputs.size(); ++i) expect_same_dtype(input(i), y_);
-  }
-
-  void concat() const {
-    movement_dtypes();
-    expect_axis(y_);
-    int64_t sum = 0;
-    for (size_t i = 0; i < step_.inputs.size(); ++i) {
-      const Tensor& x = input(i);
-      expect_rank(x, y_.rank);
-      for (int d = 0; d < y_.rank; ++d) {
-        if (d != a_.axis && x.dims[d] != y_.dims[d]) {
-          fail(kInvalid, "expected shapes that differ along axis ", a_.axis, " only, found ", describe(x), " and ", describe(y_));
-        }
-      }
-      sum += x.dims[a_.axis];
-    }
-    if (sum != y_.dims[a_.axis]) fail(kInvalid, "expected ", sum, " elements along axis ", a_.axis, ", found ", describe(y_));
-  }
-
-  void slice() const {
-    const Tensor& x = input(0);
-    movement_dtypes();
-    expect_same_quant(x, y_);
-    expect_rank(y_, x.rank);
-    expect_count("starts", a_.starts.size(), x.rank);
-    expect_count("steps", a_.steps.size(), x.rank);
-    for (size_t i = 0; i < static_cast<size_t>(x.rank); ++i) {
-      const int64_t last = a_.starts[i] + (int64_t{y_.dims[i]} - 1) * a_.steps[i];
-      if (last >= x.dims[i])
-        fail(kInvalid, "expected to read up to element ", x.dims[i] - 1, " of axis ", i, ", found ", last, " of ", describe(x));
-    }
-  }
-
-  void transpose() const {
-    const Tensor& x = input(0);
-    movement_dtypes();
-    expect_same_quant(x, y_);
-    expect_rank(y_, x.rank);
-    expect_count("perm", a_.perm.size(), x.rank);
-    bool seen[kMaxRank] = {};
-    for (size_t i = 0; i < a_.perm.size(); ++i) {
-      const int from = a_.perm[i];
-      if (from >= x.rank || seen[from])
-        fail(kInvalid, "expected a permutation of ", x.rank, " axes, found ", list(Span<const int>(a_.perm)));
-      seen[from] = true;
-      if (y_.dims[i] != x.dims[from])
-        fail(kInvalid, "expected ", describe(x), " permuted by ", list(Span<const int>(a_.perm)), ", found ", describe(y_));
-    }
-  }
-
-  void reshape() const {
-    const Tensor& x = input(0);
-    movement_dtypes();
-    expect_same_quant(x, y_);
-    if (x.elements() != y_.elements())
-      fail(kInvalid, "expected as many elements on both sides, found ", describe(x), " and ", describe(y_));
-  }
-
   void channel_shuffle() const {
     const Tensor& x = input(0);
     expect_rank(x, 4);
@@ -415,27 +206,10 @@ class StepChecker {
     if (x.dims[1] % a_.groups != 0) fail(kInvalid, "expected channels that ", a_.groups, " groups divide, found ", describe(x));
   }
 
-  void pad() const {
-    const Tensor& x = input(0);
-    expect_dtype(x, {DType::float32});
-    expect_same_dtype(x, y_);
-    expect_rank(y_, x.rank);
-    expect_count("before", a_.before.size(), x.rank);
-    const bool reflect = static_cast<PadMode>(a_.mode) == PadMode::reflect;
-    for (size_t i = 0; i < a_.before.size(); ++i) {
-      const int64_t before = a_.before[i], after = int64_t{y_.dims[i]} - x.dims[i] - before;
-      if (after < 0)
-        fail(kInvalid, "expected at least ", before + x.dims[i], " elements along axis ", i, ", found ", describe(y_));
-      if (reflect && (before >= x.dims[i] || after >= x.dims[i])) {
-        fail(kInvalid, "expected a reflected border of less than ", x.dims[i], " elements along axis ", i, ", found ", before,
-             " and ", after);
-      }
-    }
-  }
-
   void resize() const {
     const Tensor& x = input(0);
     expect_rank(x, 4);
+    expect_mode(2);
     const bool nearest = static_cast<ResizeProblem::Mode>(a_.mode) == ResizeProblem::Mode::nearest;
     if (nearest) {
       expect_dtype(x, {DType::float32, DType::int8});
@@ -459,34 +233,10 @@ class StepChecker {
     expect_dtype(y_, {to});
     expect_same_shape(input(0), y_);
   }
-
-  void reduce_mean() const {
-    const Tensor& x = input(0);
-    expect_dtype(x, {DType::float32});
-    expect_same_dtype(x, y_);
-    expect_rank(y_, x.rank);
-    bool reduced[kMaxRank] = {};
-    for (size_t i = 0; i < a_.axes.size(); ++i) {
-      if (a_.axes[i] >= x.rank || (i > 0 && a_.axes[i] <= a_.axes[i - 1])) {
-        fail(kInvalid, "expected ascending axes below ", x.rank, ", found ", list(Span<const int>(a_.axes)));
-      }
-      reduced[a_.axes[i]] = true;
-    }
-    for (int i = 0; i < x.rank; ++i) {
-      if (y_.dims[i] != (reduced[i] ? 1 : x.dims[i])) {
-        fail(kInvalid, "expected ", describe(x), " with 1 at axes ", list(Span<const int>(a_.axes)), ", found ", describe(y_));
-      }
-    }
-  }
-
-  const Model& model_;
-  const Step& step_;
-  const StepAttributes& a_;
-  const Tensor& y_;
 };
 
 }  // namespace
 
-void check_step(const Model& model, const Step& step) { StepChecker(model, step).check(); }
+void check_step(const Model& model, const Step& step) { NetworkRules(model, step).check(); }
 
 }  // namespace edgelane

@@ -10,7 +10,7 @@ namespace edgelane {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'L', 'A', 'N', 'E', 0x0D, 0x0A, 0x1A};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kVersionAt = 8, kHeaderBytesAt = 12, kFileBytesAt = 16, kDigestAt = 24, kDigestedFrom = 56, kDataOffsetAt = 184;
 constexpr size_t kPreambleBytes = kDigestedFrom;
 constexpr const char* kSectionNames[8] = {"strings", "tensors", "steps", "io", "attributes", "cells", "metadata", "golden"};
@@ -36,7 +36,7 @@ void check_preamble(Span<const uint8_t> first_bytes, uint64_t actual_bytes) {
     fail(StatusCode::invalid_file, "file version ", version, " is newer than ", kVersion,
          ", the newest that this edgelane reads: update edgelane or compile the model again");
   }
-  if (version == 0) fail(StatusCode::invalid_file, "expected file version 1, found 0");
+  if (version == 0) fail(StatusCode::invalid_file, "expected file version 1 or 2, found 0");
   const auto header_bytes = load<uint32_t>(first_bytes, kHeaderBytesAt);
   if (header_bytes != kHeaderBytes) {
     fail(StatusCode::invalid_file, "expected a header of ", kHeaderBytes, " bytes, found ", header_bytes);

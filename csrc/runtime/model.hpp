@@ -71,10 +71,24 @@ enum class Op : uint16_t {
   quantize,
   dequantize,
   requantize,
-  reduce_mean,
+  reduce,
   log_softmax,
+  cast,
+  where,
+  arg_reduce,
+  top_k,
+  gather,
+  gather_elements,
+  gather_nd,
+  scatter_elements,
+  scatter_nd,
+  matmul,
+  normalize,
+  non_max_suppression,
+  roi_align,
+  recode,
 };
-constexpr int kOps = 23;
+constexpr int kOps = 37;
 
 const char* op_name(Op op) noexcept;
 
@@ -95,6 +109,12 @@ struct StepAttributes {
   float scales[2] = {1.0f, 1.0f};
   float value = 0.0f;
   float cubic_coeff = -0.75f;
+  int reduction = 0, scatter_reduction = 0, batch_dims = 0;
+  bool largest = true, select_last = false;
+  float epsilon = 1e-5f;
+  int max_per_class = 0, sampling_ratio = 0;
+  float iou_threshold = 0.0f, score_threshold = 0.0f, spatial_scale = 1.0f;
+  bool has_score_threshold = false, center_point_box = false;
 };
 
 constexpr int kAbsent = -1;  // an optional input that is not there

@@ -285,7 +285,7 @@ class Parser {
     if (first > attribute_count_ || count > attribute_count_ - first) {
       fail(kInvalid, what, ": expected its ", count, " attributes among ", attribute_count_, ", found the first at ", first);
     }
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     for (uint32_t i = 0; i < count; ++i) {
       const size_t record = (size_t{first} + i) * kAttributeBytes;
       const auto key = s_.attributes.read<uint16_t>(record);
@@ -293,7 +293,7 @@ class Parser {
       if (attribute == nullptr) fail(kInvalid, what, ": expected attribute keys 1 to ", kAttributeKeys, ", found ", key);
       if (!allows(rule, key)) fail(kInvalid, what, ": attribute ", attribute->name, " does not belong to this op");
       if ((seen >> key & 1) != 0) fail(kInvalid, what, ": attribute ", attribute->name, " stands twice");
-      seen |= 1u << key;
+      seen |= uint64_t{1} << key;
       read_attribute(step.attributes, static_cast<AttributeKey>(key), *attribute, record,
                      what + ": attribute " + attribute->name);
     }
@@ -406,6 +406,38 @@ class Parser {
         return;
       case AttributeKey::cubic_coeff:
         a.cubic_coeff = floats[0];
+        return;
+      case AttributeKey::reduction:
+        return copy_ints(&a.reduction);
+      case AttributeKey::largest:
+        a.largest = ints[0] != 0;
+        return;
+      case AttributeKey::select_last:
+        a.select_last = ints[0] != 0;
+        return;
+      case AttributeKey::batch_dims:
+        return copy_ints(&a.batch_dims);
+      case AttributeKey::scatter_reduction:
+        return copy_ints(&a.scatter_reduction);
+      case AttributeKey::epsilon:
+        a.epsilon = floats[0];
+        return;
+      case AttributeKey::max_per_class:
+        return copy_ints(&a.max_per_class);
+      case AttributeKey::iou_threshold:
+        a.iou_threshold = floats[0];
+        return;
+      case AttributeKey::score_threshold:
+        a.has_score_threshold = true;
+        a.score_threshold = floats[0];
+        return;
+      case AttributeKey::center_point_box:
+        a.center_point_box = ints[0] != 0;
+        return;
+      case AttributeKey::sampling_ratio:
+        return copy_ints(&a.sampling_ratio);
+      case AttributeKey::spatial_scale:
+        a.spatial_scale = floats[0];
         return;
     }
   }

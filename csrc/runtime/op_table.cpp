@@ -3,6 +3,8 @@
 #include <limits>
 
 #include "kernels/elementwise/elementwise.hpp"
+#include "kernels/indexing/scatter_reduction.hpp"
+#include "kernels/reduce/reduction.hpp"
 #include "runtime/model_file.hpp"
 
 namespace edgelane {
@@ -28,7 +30,7 @@ constexpr AttributeRule kAttributes[kAttributeKeys + 1] = {
     {"starts", false, 0, kPerAxis, 0, kMaxInt, true},
     {"steps", false, 0, kPerAxis, 1, kMaxInt, true},
     {"function", false, 1, 1, 0, kBinaryFunctions - 1, true},
-    {"mode", false, 1, 1, 0, 2, false},
+    {"mode", false, 1, 1, 0, 3, false},
     {"coordinates", false, 1, 1, 0, 3, false},
     {"nearest_mode", false, 1, 1, 0, 3, false},
     {"scales", true, 2, 2, 0, 0, true},
@@ -36,16 +38,28 @@ constexpr AttributeRule kAttributes[kAttributeKeys + 1] = {
     {"axes", false, 1, kPerAxis, 0, kMaxRank - 1, true},
     {"before", false, 0, kPerAxis, 0, kMaxInt, true},
     {"cubic_coeff", true, 1, 1, 0, 0, false},
+    {"reduction", false, 1, 1, 0, kReductions - 1, false},
+    {"largest", false, 1, 1, 0, 1, false},
+    {"select_last", false, 1, 1, 0, 1, false},
+    {"batch_dims", false, 1, 1, 0, kMaxRank - 1, false},
+    {"scatter_reduction", false, 1, 1, 0, kScatterReductions - 1, false},
+    {"epsilon", true, 1, 1, 0, 0, false},
+    {"max_per_class", false, 1, 1, 1, kMaxInt, true},
+    {"iou_threshold", true, 1, 1, 0, 0, false},
+    {"score_threshold", true, 1, 1, 0, 0, false},
+    {"center_point_box", false, 1, 1, 0, 1, false},
+    {"sampling_ratio", false, 1, 1, 0, kMaxWindow, false},
+    {"spatial_scale", true, 1, 1, 0, 0, false},
 };
 
 template <class... Keys>
-constexpr uint32_t keys(Keys... key) {
-  return (0u | ... | (1u << static_cast<uint32_t>(key)));
+constexpr uint64_t keys(Keys... key) {
+  return (uint64_t{0} | ... | (uint64_t{1} << static_cast<uint32_t>(key)));
 }
 
 using K = AttributeKey;
-constexpr uint32_t kActivation = keys(K::activation, K::activation_params);
-constexpr uint32_t kWindow = keys(K::strides, K::pads, K::dilations);
+constexpr uint64_t kActivation = keys(K::activation, K::activation_params);
+constexpr uint64_t kWindow = keys(K::strides, K::pads, K::dilations);
 
 constexpr OpRule kOpRules[kOps + 1] = {
     {"", 0, 0, 0, 0},
@@ -70,8 +84,22 @@ constexpr OpRule kOpRules[kOps + 1] = {
     {"quantize", 1, 1, 1, 0},
     {"dequantize", 1, 1, 1, 0},
     {"requantize", 1, 1, 1, 0},
-    {"reduce_mean", 1, 1, 1, keys(K::axes)},
+    {"reduce", 1, 1, 1, keys(K::axes, K::reduction)},
     {"log_softmax", 1, 1, 1, keys(K::axis)},
+    {"cast", 1, 1, 1, 0},
+    {"where", 3, 3, 3, 0},
+    {"arg_reduce", 1, 1, 1, keys(K::axis, K::largest, K::select_last)},
+    {"top_k", 1, 1, 1, keys(K::axis, K::largest)},
+    {"gather", 2, 2, 2, keys(K::axis)},
+    {"gather_elements", 2, 2, 2, keys(K::axis)},
+    {"gather_nd", 2, 2, 2, keys(K::batch_dims)},
+    {"scatter_elements", 3, 3, 3, keys(K::axis, K::scatter_reduction)},
+    {"scatter_nd", 3, 3, 3, keys(K::scatter_reduction)},
+    {"matmul", 2, 2, 2, 0},
+    {"normalize", 1, 3, 1, keys(K::axis, K::mode, K::epsilon)},
+    {"non_max_suppression", 2, 2, 2, keys(K::max_per_class, K::iou_threshold, K::score_threshold, K::center_point_box)},
+    {"roi_align", 3, 3, 3, keys(K::mode, K::coordinates, K::sampling_ratio, K::spatial_scale)},
+    {"recode", 1, 1, 1, 0},
 };
 
 }  // namespace
@@ -90,6 +118,7 @@ bool is_weight_input(Op op, size_t index) noexcept {
     case Op::linear:
     case Op::affine:
     case Op::prelu:
+    case Op::normalize:
       return index >= 1;
     default:
       return false;

@@ -31,8 +31,20 @@ enum class AttributeKey : uint16_t {
   axes,
   before,
   cubic_coeff,
+  reduction,
+  largest,
+  select_last,
+  batch_dims,
+  scatter_reduction,
+  epsilon,
+  max_per_class,
+  iou_threshold,
+  score_threshold,
+  center_point_box,
+  sampling_ratio,
+  spatial_scale,
 };
-constexpr int kAttributeKeys = 23;
+constexpr int kAttributeKeys = 35;
 
 struct AttributeRule {
   const char* name;
@@ -46,7 +58,7 @@ struct OpRule {
   const char* name;
   int min_inputs, max_inputs;  // absent optional inputs at the end may be left out
   int required_inputs;         // the first ones, which must not be absent
-  uint32_t attributes;         // bit k: key k is allowed
+  uint64_t attributes;         // bit k: key k is allowed
 };
 
 // Null for a number that the format does not define.

@@ -156,8 +156,11 @@ class StepPreparer {
         return prepare_dequantize(desc(0), y_, options_);
       case Op::requantize:
         return prepare_requantize(desc(0), y_, options_);
-      case Op::reduce_mean:
+      case Op::reduce:
+        if (a_.reduction != 0 || y_.dtype != DType::float32) break;
         return prepare_reduce_mean(desc(0), y_, a_.axes, options_);
+      default:
+        break;
     }
     fail(StatusCode::unsupported, "op ", static_cast<int>(step_.op), " has no kernel");
   }

@@ -13,8 +13,20 @@ from edgelane.export.compiler.lane_file import StepRecord, TensorRecord
 from edgelane.export.compiler.patterns import BLOCKS, WeightStats, examine
 from edgelane.export.compiler.report import Layer
 
-FUNCTIONS = ("add", "sub", "mul", "div", "max", "min", "pow")
-MODES = {"resize": ("nearest", "linear", "cubic"), "pad": ("constant", "reflect", "edge")}
+# fmt: off
+FUNCTIONS = (
+    "add", "sub", "mul", "div", "max", "min", "pow", "mod", "fmod", "equal", "less", "less_or_equal", "and", "or", "xor",
+    "bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "prelu",
+)
+# fmt: on
+MODES = {
+    "resize": ("nearest", "linear", "cubic"),
+    "pad": ("constant", "reflect", "edge", "wrap"),
+    "normalize": ("variance", "mean_square"),
+    "roi_align": ("average", "max"),
+}
+REDUCTIONS = ("mean", "sum", "max", "min", "product", "l1", "l2", "log_sum", "log_sum_exp", "sum_square")
+SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
 NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
 SPARSE_OPS = ("conv2d", "linear")
@@ -143,6 +155,10 @@ def _cells(op: str, key: str, value: Any) -> list[int] | list[float]:
         return [FUNCTIONS.index(value)]
     if key == "mode":
         return [MODES[op].index(value)]
+    if key == "reduction":
+        return [REDUCTIONS.index(value)]
+    if key == "scatter_reduction":
+        return [SCATTER_REDUCTIONS.index(value)]
     if key == "coordinates":
         return [COORDINATES.index(value)]
     if key == "nearest_mode":

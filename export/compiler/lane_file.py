@@ -15,7 +15,7 @@ from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.graph import Array
 
 MAGIC = b"\x89LANE\r\n\x1a"
-VERSION = 1
+VERSION = 2  # version 1 is the same with fewer ops, attributes and functions
 HEADER_BYTES = 192
 ALIGNMENT = 64
 HASHED_FROM = 56
@@ -27,23 +27,38 @@ INTERMEDIATE, CONSTANT, INPUT, OUTPUT = range(4)
 _OPS = (
     "conv2d", "conv_transpose2d", "linear", "max_pool2d", "average_pool2d", "global_average_pool", "affine",
     "unary", "prelu", "binary", "softmax", "concat", "slice", "transpose", "reshape", "channel_shuffle", "pad",
-    "resize", "quantize", "dequantize", "requantize", "reduce_mean", "log_softmax",
+    "resize", "quantize", "dequantize", "requantize", "reduce", "log_softmax", "cast", "where", "arg_reduce", "top_k",
+    "gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd", "matmul", "normalize",
+    "non_max_suppression", "roi_align", "recode",
 )
 _ACTIVATIONS = (
     "none", "relu", "clip", "leaky_relu", "elu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "gelu",
     "mish", "softplus", "exp", "sqrt", "abs", "neg", "erf", "log", "gelu_tanh", "reciprocal", "floor", "ceil", "square",
-    "rsqrt",
+    "rsqrt", "round", "sign", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+    "logical_not", "is_nan", "is_inf",
 )
 _ATTRIBUTES = (
     "strides", "pads", "dilations", "groups", "activation", "activation_params", "intermediate_scale",
     "intermediate_zero_point", "kernel_shape", "count_include_pad", "axis", "perm", "starts", "steps", "function",
     "mode", "coordinates", "nearest_mode", "scales", "value", "axes", "before", "cubic_coeff",
+    "reduction", "largest", "select_last", "batch_dims", "scatter_reduction", "epsilon", "max_per_class",
+    "iou_threshold", "score_threshold", "center_point_box", "sampling_ratio", "spatial_scale",
 )
 # fmt: on
 OPS = {name: number for number, name in enumerate(_OPS, start=1)}
 ACTIVATIONS = {name: number for number, name in enumerate(_ACTIVATIONS)}
 ATTRIBUTES = {name: number for number, name in enumerate(_ATTRIBUTES, start=1)}
-FLOAT_ATTRIBUTES = {"activation_params", "intermediate_scale", "scales", "value", "cubic_coeff"}
+FLOAT_ATTRIBUTES = {
+    "activation_params",
+    "intermediate_scale",
+    "scales",
+    "value",
+    "cubic_coeff",
+    "epsilon",
+    "iou_threshold",
+    "score_threshold",
+    "spatial_scale",
+}
 TENSOR_RECORD = struct.Struct("<IIBBBB6IIIiQQHHI24x")
 STEP_RECORD = struct.Struct("<IIHBBIII8x")
 ATTRIBUTE_RECORD = struct.Struct("<HHIII")
@@ -239,8 +254,8 @@ def from_bytes(content: bytes) -> LaneFile:
     if content[:8] != MAGIC:
         raise EdgelaneError("it does not start with the .lane magic bytes")
     version, header_bytes, file_bytes = struct.unpack_from("<IIQ", content, 8)
-    if version != VERSION:
-        raise EdgelaneError(f"its format version is {version}, this reader knows {VERSION}")
+    if not 1 <= version <= VERSION:
+        raise EdgelaneError(f"its format version is {version}, this reader knows 1 to {VERSION}")
     if header_bytes != HEADER_BYTES or file_bytes != len(content):
         raise EdgelaneError(f"it has {len(content)} bytes, its header says {file_bytes}")
     if hashlib.sha256(content[HASHED_FROM:]).digest() != content[24:56]:

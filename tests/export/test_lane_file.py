@@ -32,7 +32,7 @@ def test_header() -> None:
     content = lane_file.to_bytes(small_file())
     assert content[:8] == b"\x89LANE\r\n\x1a"
     version, header_bytes, file_bytes = struct.unpack_from("<IIQ", content, 8)
-    assert (version, header_bytes, file_bytes) == (1, 192, len(content))
+    assert (version, header_bytes, file_bytes) == (2, 192, len(content))
     assert content[24:56] == hashlib.sha256(content[56:]).digest()
 
 
@@ -141,7 +141,7 @@ def test_reader_returns_what_was_written(tmp_path: Path) -> None:
     [
         (lambda c: b"PK" + c[2:], "magic"),
         (lambda c: c[:-1], "bytes"),
-        (lambda c: c[:8] + b"\x02" + c[9:], "version is 2"),
+        (lambda c: c[:8] + b"\x03" + c[9:], "version is 3"),
         (lambda c: c[:300] + bytes([c[300] ^ 1]) + c[301:], "checksum"),
         (lambda c: c[:4], "magic"),
     ],

@@ -20,6 +20,7 @@ int operand_axis(const TensorDesc& t, const TensorDesc& output, int axis) {
 }
 
 void check_binary(const BinaryProblem& p) {
+  check(p.function <= BinaryFunction::pow, "binary", "function " + std::to_string(static_cast<int>(p.function)));
   const auto fits = [&](const TensorDesc& t) {
     if (t.dtype != p.output.dtype || t.rank > p.output.rank) return false;
     for (int a = 0; a < t.rank; ++a) {

@@ -24,7 +24,7 @@ std::unique_ptr<PreparedKernel> prepare_reshape(const TensorDesc& input, const T
 std::unique_ptr<PreparedKernel> prepare_channel_shuffle(const TensorDesc& input, const TensorDesc& output, int groups,
                                                         const KernelOptions& options);
 
-enum class PadMode : uint8_t { constant = 0, reflect, edge };
+enum class PadMode : uint8_t { constant = 0, reflect, edge, wrap };
 // inputs: {x}; before[i] elements are added in front of axis i and the rest of the output's size behind it.
 std::unique_ptr<PreparedKernel> prepare_pad(const TensorDesc& input, const TensorDesc& output, Span<const int> before,
                                             PadMode mode, float value, const KernelOptions& options);

@@ -76,7 +76,7 @@ def global_max_pool(node: Node, builder: Builder) -> Tensor:
 
 @lowers("ReduceMean")
 def reduce_mean(node: Node, builder: Builder) -> Tensor:
-    """Lower to global_average_pool for height and width, else to reduce_mean."""
+    """Lower to global_average_pool for height and width, else to reduce."""
     x = node.x
     given = node.ints("axes", 1)
     if not given:
@@ -90,7 +90,7 @@ def reduce_mean(node: Node, builder: Builder) -> Tensor:
     if len(x.shape) == 4 and axes == [2, 3]:
         mean = builder.step("global_average_pool", [x], kept)
     else:
-        mean = builder.step("reduce_mean", [x], kept, axes=axes)
+        mean = builder.step("reduce", [x], kept, axes=axes)
     return builder.reshape(mean, node.shape)
 
 

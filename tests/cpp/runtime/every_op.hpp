@@ -103,7 +103,7 @@ inline LaneWriter every_op_writer() {
   w.step("linear of planes", Op::linear, {tr, w.constant("wl", {5, 6}, r.floats(30)), w.constant("bl", {5}, r.floats(5))}, li);
   w.step("softmax", Op::softmax, {li}, sm, {ints(K::axis, {3})});
   const uint32_t rm = w.intermediate("rm", f32, {1, 1, 1, 5}), flat = w.intermediate("flat", f32, {1, 5});
-  w.step("mean", Op::reduce_mean, {sm}, rm, {ints(K::axes, {1, 2})});
+  w.step("mean", Op::reduce, {sm}, rm, {ints(K::axes, {1, 2})});
   w.step("reshape", Op::reshape, {rm}, flat);
   const uint32_t un = w.intermediate("un", f32, {1, 5}), scores = w.output("scores", f32, {1, 5});
   w.step("tanh", Op::unary, {flat}, un, {ints(K::activation, {9})});

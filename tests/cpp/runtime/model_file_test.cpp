@@ -76,8 +76,8 @@ TEST(ModelFile, Header) {
   const std::vector<HeaderCase> cases = {
       {"magic", 0, {0x88}, true, "not a .lane file"},
       {"newline was converted", 5, {0x0A, 0x1A}, true, "not a .lane file"},
-      {"newer version", 8, {2}, true, "version 2 is newer than 1"},
-      {"version 0", 8, {0}, true, "expected file version 1, found 0"},
+      {"newer version", 8, {3}, true, "version 3 is newer than 2"},
+      {"version 0", 8, {0}, true, "expected file version 1 or 2, found 0"},
       {"header size", 12, {193}, true, "expected a header of 192 bytes, found 193"},
       {"file size", 16, {1, 0, 0, 0}, true, "the file is too long: expected 1 bytes"},
       {"file size of 2^63", 23, {0x80}, true, "cut off"},
