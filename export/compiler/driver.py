@@ -38,14 +38,8 @@ def compile_model(
     target: str | os.PathLike[str],
     input_shapes: Mapping[str, Sequence[int]] | None,
     golden: bool,
-    *,
-    every_value: bool = False,
 ) -> CompileReport:
-    """See edgelane.export.compiler.compile.
-
-    every_value: let the network return the result of each step that the ONNX model has a name for, under that name, so
-    that it can be compared with the model layer by layer. The steps are those of the network without that.
-    """
+    """See edgelane.export.compiler.compile."""
     try:
         from edgelane.export.compiler import onnx_file, onnx_import
     except ImportError as error:
@@ -56,8 +50,6 @@ def compile_model(
     model, digest = onnx_file.load_model(path)
     graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
     optimise(graph)
-    if every_value:
-        _return_every_value(graph)
     frame, golden_state = golden_frame(model, graph) if golden else ({}, "not written: not asked for")
     metadata: dict[str, Any] = {
         "edgelane_version": __version__,
@@ -84,14 +76,6 @@ def _metadata(properties: dict[str, str]) -> dict[str, Any]:
         if f"edgelane.{key}" in properties:
             result[key] = properties[f"edgelane.{key}"]
     return result
-
-
-def _return_every_value(graph: Graph) -> None:
-    for step in graph.steps:
-        tensor = step.output
-        if tensor.source and not graph.is_output(tensor) and tensor.dtype in ("float32", "int8"):
-            graph.outputs.append(tensor)
-            graph.output_names.append(tensor.source)
 
 
 def _separate_outputs(graph: Graph) -> None:

@@ -94,7 +94,7 @@ class Emitter:
             stats = examine(weight.data)
             self.stats[id(step)] = stats
             self.records[self.index[id(weight)]].block = stats.block
-        output = self._tensor(step.output, lane_file.INTERMEDIATE, step.output.name)
+        output = self._tensor(step.output, lane_file.INTERMEDIATE, step.output.source or step.output.name)
         return StepRecord(step.name, _op(step), inputs, output, _attributes(step))
 
     def _layer(self, step: Step) -> Layer:
@@ -103,25 +103,33 @@ class Emitter:
             for tensor in step.inputs
             if tensor is not None and tensor.data is not None
         )
-        dense_macs = _macs(step)
-        stats = self.stats.get(id(step))
-        if stats is None:
-            form = "dense" if step.op == "conv_transpose2d" else "-"
-            return Layer(step.name, _op(step), step.x.dtype, form, form, 1.0, {}, dense_macs, dense_macs, stored)
+        return layer(step, self.stats.get(id(step)), stored)
+
+
+def layer(step: Step, stats: WeightStats | None, stored: int) -> Layer:
+    """One row of the report; `stats` are those of the weights that may be sparse, `stored` bytes its constants take."""
+    dense_macs = _macs(step)
+    if stats is None:
+        form = encoding = "dense" if step.op == "conv_transpose2d" else "-"
+        density, block_density, macs = 1.0, {}, dense_macs
+    else:
+        form, density, block_density = stats.pattern, stats.density, stats.block_density
         encoding = next((name for name, block in BLOCKS.items() if block == stats.block), "dense")
-        macs = round(dense_macs * stats.density)
-        return Layer(
-            step.name,
-            _op(step),
-            step.x.dtype,
-            stats.pattern,
-            encoding,
-            stats.density,
-            stats.block_density,
-            macs,
-            dense_macs,
-            stored,
-        )
+        macs = round(dense_macs * density)
+    return Layer(
+        step.name,
+        _op(step),
+        step.x.dtype,
+        form,
+        encoding,
+        density,
+        block_density,
+        macs,
+        dense_macs,
+        stored,
+        step.x.shape,
+        step.output.shape,
+    )
 
 
 def _op(step: Step) -> str:

@@ -17,6 +17,7 @@ from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
 from edgelane.export.compiler.lowering import ANY_DTYPE, LOWERINGS, Builder, Malformed, Node, Unsupported
 from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
 from edgelane.export.compiler.qlinear import expand_qlinear
+from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
 
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
 # Constants up to this many elements are shown to shape inference; shapes, axes and pads are all smaller.
@@ -71,7 +72,7 @@ def fixed_input_shapes(
 
 
 def import_graph(model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
-    """Lower a model. Raises one EdgelaneError that names every node that cannot be lowered, and why."""
+    """Lower a model. Raises one UnsupportedNodes that names every node that cannot be lowered, and why."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     return _Importer(expand_qlinear(model), input_shapes).run()
@@ -84,9 +85,11 @@ class _Importer:
         self.values: dict[str, Tensor] = {}
         self.types: dict[str, onnx.TypeProto] = {}
         self.unknown: set[str] = set()  # outputs of nodes that could not be lowered
-        self.problems: list[str] = []
+        self.problems: list[UnsupportedNode] = []
         self.graph = Graph([])
         self.builder = Builder(self.graph)
+        # These are for the tensors that equal them, so that a file can be compared with its model value by value.
+        self.builder.names.update(output for node in model.graph.node for output in node.output)
         for info in model.graph.input:
             if info.name in input_shapes:
                 self.add_input(info, input_shapes[info.name])
@@ -124,27 +127,29 @@ class _Importer:
             try:
                 self.visit(proto, name)
             except Unsupported as reason:
-                self.problems.append(f"{name} ({_op_name(proto)}): {reason}")
+                self.problems.append(UnsupportedNode(name, _op_name(proto), str(reason)))
                 self.stand_in(proto, name)
         for tensor in self.graph.inputs:
             if tensor.dtype == "int8" and tensor.quantization is None:
-                self.problems.append(f"{tensor.name} (input): it is int8 without a DequantizeLinear behind it")
+                self.problems.append(
+                    UnsupportedNode(tensor.name, "input", "it is int8 without a DequantizeLinear behind it")
+                )
         for info in self.model.graph.output:
             if info.name not in self.unknown:
                 self.add_output(info.name)
         if self.problems:
-            count = len(self.problems)
-            raise EdgelaneError(f"{count} unsupported node{'s' * (count > 1)}: {'; '.join(self.problems)}")
+            raise UnsupportedNodes(self.problems, self.graph)
         return self.graph
 
     def add_output(self, name: str) -> None:
         tensor = self.values[name]
         if any(tensor.name == name for tensor in self.graph.inputs):
-            self.problems.append(f"{name} (output): it is an input as well")
+            self.problems.append(UnsupportedNode(name, "output", "it is an input as well"))
         elif tensor.data is not None:
-            self.problems.append(f"{name} (output): it is a constant")
+            self.problems.append(UnsupportedNode(name, "output", "it is a constant"))
         elif tensor.dtype not in ("float32", "int8") or tensor.stored_as == "uint8":
-            self.problems.append(f"{name} (output): it is {tensor.stored_as or tensor.dtype}, expected float32 or int8")
+            reason = f"it is {tensor.stored_as or tensor.dtype}, expected float32 or int8"
+            self.problems.append(UnsupportedNode(name, "output", reason))
         self.graph.outputs.append(tensor)
         self.graph.output_names.append(name)
 

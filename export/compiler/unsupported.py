@@ -1,0 +1,30 @@
+"""What the compiler says of a model that it cannot compile: every node at once, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgelane.errors import EdgelaneError
+from edgelane.export.compiler.graph import Graph
+
+
+@dataclass(frozen=True)
+class UnsupportedNode:
+    """A node of the ONNX model, or an input or output of it (`op` is "input" or "output"), and why it cannot be had."""
+
+    name: str
+    op: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.op}): {self.reason}"
+
+
+class UnsupportedNodes(EdgelaneError):
+    """The nodes that stand in the way of compiling a model, and the steps that the others make."""
+
+    def __init__(self, nodes: Sequence[UnsupportedNode], graph: Graph) -> None:
+        self.nodes = tuple(nodes)
+        self.graph = graph
+        super().__init__(f"{len(nodes)} unsupported node{'s' * (len(nodes) > 1)}: {'; '.join(map(str, nodes))}")
