@@ -127,8 +127,8 @@ def layer(step: Step, stats: WeightStats | None, stored: int) -> Layer:
         macs,
         dense_macs,
         stored,
-        step.x.shape,
-        step.output.shape,
+        list(step.x.shape),
+        list(step.output.shape),
     )
 
 

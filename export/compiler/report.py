@@ -20,8 +20,8 @@ class Layer:
     macs: int  # multiply-accumulates with a nonzero weight, whole batch
     dense_macs: int
     bytes: int  # of the step's constants in the file
-    input_shape: tuple[int, ...]  # of the first input
-    output_shape: tuple[int, ...]
+    input_shape: list[int]  # of the first input
+    output_shape: list[int]
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def test_report(tmp_path: Path) -> None:
     assert (pool.format, pool.macs, pool.bytes) == ("-", 0, 0)
     assert (reshape.op, reshape.macs) == ("reshape", 0)
     assert (linear.format, linear.encoding, linear.macs) == ("dense", "dense", 80)
+    assert (conv.input_shape, conv.output_shape) == ([1, 3, 8, 8], [1, 16, 6, 6])
     plain = report.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["macs"] == conv.macs + linear.macs
