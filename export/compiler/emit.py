@@ -15,7 +15,8 @@ from edgelane.export.compiler.report import Layer
 
 # fmt: off
 FUNCTIONS = (
-    "add", "sub", "mul", "div", "max", "min", "pow", "mod", "fmod", "equal", "less", "less_or_equal", "and", "or", "xor",
+    "add", "sub", "mul", "div", "max", "min", "pow", "mod", "fmod", "equal", "less", "less_or_equal", "and", "or",
+    "xor",
     "bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "prelu",
 )
 # fmt: on
