@@ -7,9 +7,11 @@ namespace edgelane {
 
 const char* activation_name(ActivationKind kind) noexcept {
   static constexpr const char* kNames[kActivationKinds] = {
-      "none", "relu",      "clip",       "leaky_relu", "elu",  "sigmoid", "hard_sigmoid", "hard_swish", "silu",
-      "tanh", "gelu",      "mish",       "softplus",   "exp",  "sqrt",    "abs",          "neg",        "erf",
-      "log",  "gelu_tanh", "reciprocal", "floor",      "ceil", "square",  "rsqrt",
+      "none",  "relu",      "clip",        "leaky_relu", "elu",    "sigmoid", "hard_sigmoid", "hard_swish", "silu",
+      "tanh",  "gelu",      "mish",        "softplus",   "exp",    "sqrt",    "abs",          "neg",        "erf",
+      "log",   "gelu_tanh", "reciprocal",  "floor",      "ceil",   "square",  "rsqrt",        "round",      "sign",
+      "sin",   "cos",       "tan",         "asin",       "acos",   "atan",    "sinh",         "cosh",       "asinh",
+      "acosh", "atanh",     "logical_not", "is_nan",     "is_inf",
   };
   const int i = static_cast<int>(kind);
   return i >= 0 && i < kActivationKinds ? kNames[i] : "unknown";

@@ -17,6 +17,7 @@ TEST(ActivationFormat, NamesAreUniqueAndKnown) {
   EXPECT_EQ(names.count("unknown"), 0u);
   EXPECT_STREQ(activation_name(static_cast<ActivationKind>(kActivationKinds)), "unknown");
   EXPECT_STREQ(activation_name(ActivationKind::rsqrt), "rsqrt");
+  EXPECT_STREQ(activation_name(ActivationKind::is_inf), "is_inf");
 }
 
 // Values worked out in double from the formulas of export/FORMAT.md.
@@ -52,6 +53,22 @@ TEST(ActivationFormat, Values) {
   EXPECT_EQ(value(K::ceil, -1.5f), -1);
   EXPECT_EQ(value(K::square, -3), 9);
   EXPECT_EQ(value(K::rsqrt, 4), 0.5f);
+  EXPECT_EQ(value(K::round, 2.5f), 2);
+  EXPECT_EQ(value(K::round, -3.5f), -4);
+  EXPECT_EQ(value(K::sign, -0.25f), -1);
+  EXPECT_EQ(value(K::sign, 0), 0);
+  const double pi = 4 * std::atan(1.0);
+  EXPECT_FLOAT_EQ(value(K::sin, static_cast<float>(pi / 6)), 0.5f);
+  EXPECT_FLOAT_EQ(value(K::cos, static_cast<float>(pi / 3)), 0.5f);
+  EXPECT_FLOAT_EQ(value(K::tan, static_cast<float>(pi / 4)), 1);
+  EXPECT_FLOAT_EQ(value(K::asin, 0.5f), static_cast<float>(pi / 6));
+  EXPECT_FLOAT_EQ(value(K::acos, 0.5f), static_cast<float>(pi / 3));
+  EXPECT_FLOAT_EQ(value(K::atan, -1), static_cast<float>(-pi / 4));
+  EXPECT_FLOAT_EQ(value(K::sinh, 1), static_cast<float>((e - 1 / e) / 2));
+  EXPECT_FLOAT_EQ(value(K::cosh, 1), static_cast<float>((e + 1 / e) / 2));
+  EXPECT_FLOAT_EQ(value(K::asinh, 1), static_cast<float>(std::log(1 + std::sqrt(2.0))));
+  EXPECT_FLOAT_EQ(value(K::acosh, 2), static_cast<float>(std::log(2 + std::sqrt(3.0))));
+  EXPECT_FLOAT_EQ(value(K::atanh, 0.5f), static_cast<float>(std::log(3.0) / 2));
 }
 
 TEST(ActivationFormat, NanPassesThrough) {

@@ -40,8 +40,21 @@ constexpr Range kRanges[] = {
     {ActivationKind::ceil, 0, 0, -9, 9},
     {ActivationKind::square, 0, 0, -9, 9},
     {ActivationKind::rsqrt, 0, 0, 0.001f, 1e4f},
+    {ActivationKind::round, 0, 0, -9, 9},
+    {ActivationKind::sign, 0, 0, -9, 9},
+    {ActivationKind::sin, 0, 0, -2000, 2000},
+    {ActivationKind::cos, 0, 0, -2000, 2000},
+    {ActivationKind::tan, 0, 0, -50, 50},
+    {ActivationKind::asin, 0, 0, -1, 1},
+    {ActivationKind::acos, 0, 0, -1, 1},
+    {ActivationKind::atan, 0, 0, -50, 50},
+    {ActivationKind::sinh, 0, 0, -88, 88},
+    {ActivationKind::cosh, 0, 0, -88, 88},
+    {ActivationKind::asinh, 0, 0, -50, 50},
+    {ActivationKind::acosh, 0, 0, 1, 50},
+    {ActivationKind::atanh, 0, 0, -0.999f, 0.999f},
 };
-static_assert(sizeof(kRanges) / sizeof(kRanges[0]) == kActivationKinds, "every activation is tested");
+static_assert(sizeof(kRanges) / sizeof(kRanges[0]) == kFusedActivationKinds, "every activation is tested");
 
 // 10,000 points of the range, and points on both sides of 0 that halve down to the smallest normal number.
 Data samples(const Range& r) {
@@ -69,6 +82,20 @@ TEST(Activation, EveryKindIsCloseToTheCLibraryOnItsWholeRange) {
     check_step("elementwise", "unary_f32", {&x}, expected, tolerance, activation_name(r.kind),
                [&](const KernelOptions& o) { return prepare_unary({x.desc, x.desc, a}, o); });
   }
+}
+
+TEST(Activation, HalvesRoundToEvenAndZerosHaveNoSign) {
+  const float values[] = {-3.5f, -2.5f, -1.5f, -0.5f, 0.0f, 0.5f, 1.5f, 2.5f, 8388609.0f, -1e-45f, 1e-45f};
+  const float rounded[] = {-4.0f, -2.0f, -2.0f, 0.0f, 0.0f, 0.0f, 2.0f, 2.0f, 8388609.0f, 0.0f, 0.0f};
+  const float signs[] = {-1.0f, -1.0f, -1.0f, -1.0f, 0.0f, 1.0f, 1.0f, 1.0f, 1.0f, -1.0f, 1.0f};
+  Data x(f32({11})), round(x.desc), sign(x.desc);
+  std::copy(std::begin(values), std::end(values), x.floats());
+  std::copy(std::begin(rounded), std::end(rounded), round.floats());
+  std::copy(std::begin(signs), std::end(signs), sign.floats());
+  check_step("elementwise", "unary_f32", {&x}, round, {}, "round",
+             [&](const KernelOptions& o) { return prepare_unary({x.desc, x.desc, {ActivationKind::round, 0, 0}}, o); });
+  check_step("elementwise", "unary_f32", {&x}, sign, {}, "sign",
+             [&](const KernelOptions& o) { return prepare_unary({x.desc, x.desc, {ActivationKind::sign, 0, 0}}, o); });
 }
 
 TEST(Activation, NanInfinityAndOverflowComeOutAsTheCLibrarySays) {
