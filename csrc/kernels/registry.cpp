@@ -15,6 +15,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/depthwise/kernels.inc"
 #include "kernels/elementwise/kernels.inc"
 #include "kernels/linear/kernels.inc"
+#include "kernels/matmul/kernels.inc"
 #include "kernels/movement/kernels.inc"
 #include "kernels/pool/kernels.inc"
 #include "kernels/reduce/kernels.inc"

@@ -10,6 +10,7 @@
 #include "kernels/depthwise/depthwise.hpp"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/linear/linear.hpp"
+#include "kernels/matmul/matmul.hpp"
 #include "kernels/movement/movement.hpp"
 #include "kernels/pool/pool.hpp"
 #include "kernels/reduce/reduce.hpp"
@@ -159,6 +160,8 @@ class StepPreparer {
       case Op::reduce:
         if (a_.reduction != 0 || y_.dtype != DType::float32) break;
         return prepare_reduce_mean(desc(0), y_, a_.axes, options_);
+      case Op::matmul:
+        return prepare_matmul(desc(0), desc(1), y_, options_);
       default:
         break;
     }

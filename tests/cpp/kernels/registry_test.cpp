@@ -39,6 +39,8 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
                                         "softmax_f32",
                                         "log_softmax_f32",
                                         "reduce_mean_f32",
+                                        "matmul_f32",
+                                        "matmul_s32",
                                         "quantize_f32",
                                         "dequantize_s8",
                                         "requantize_s8",

@@ -307,6 +307,22 @@ TEST(CheckStep, AxesAndMovement) {
         {{"groups", [](Network& n) { n.attributes[0] = ints(K::groups, {4}); }, "that 4 groups divide"}});
 }
 
+TEST(CheckStep, Matmul) {
+  check({Op::matmul, {{2, 1, 3, 4}}, {{2, 5, 3, 6}}, {}, {{{5, 4, 6}}}},
+        {
+            {"inner sizes", [](Network& n) { n.constants[0].dims = {5, 3, 6}; }, "expected matrices that can be multiplied"},
+            {"a vector", [](Network& n) { n = {Op::matmul, {{4}}, {{6}}, {}, {{{4, 6}}}}; }, "expected matrices"},
+            {"rows", [](Network& n) { n.y.dims[2] = 4; }, "expected the product of"},
+            {"columns", [](Network& n) { n.y.dims[3] = 7; }, "expected the product of"},
+            {"batch", [](Network& n) { n.y.dims[1] = 1; }, "expected shapes that broadcast to the output's"},
+            {"batches that do not broadcast", [](Network& n) { n.x.dims[1] = 4; }, "expected shapes that broadcast"},
+            {"rank", [](Network& n) { n.y.dims = {5, 3, 6}; }, "expected rank 4"},
+            {"dtype of the output", [](Network& n) { n.y.dtype = DType::int32; }, "expected equal dtypes"},
+            {"dtypes", [](Network& n) { n.constants[0].dtype = DType::int32; }, "expected equal dtypes"},
+            {"int64", [](Network& n) { n.x.dtype = DType::int64; }, "expected float32 or int32"},
+        });
+}
+
 TEST(CheckStep, PadResizeMeanAndConvert) {
   check({Op::pad, {{4}}, {{8}}, {ints(K::before, {3}), ints(K::mode, {1})}, {}},
         {

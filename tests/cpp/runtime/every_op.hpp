@@ -101,13 +101,20 @@ inline LaneWriter every_op_writer() {
   w.step("transpose", Op::transpose, {pd}, tr, {ints(K::perm, {0, 2, 3, 1})});
   const uint32_t li = w.intermediate("li", f32, {1, 10, 10, 5}), sm = w.intermediate("sm", f32, {1, 10, 10, 5});
   w.step("linear of planes", Op::linear, {tr, w.constant("wl", {5, 6}, r.floats(30)), w.constant("bl", {5}, r.floats(5))}, li);
-  w.step("softmax", Op::softmax, {li}, sm, {ints(K::axis, {3})});
+  const uint32_t ml = w.intermediate("ml", f32, {1, 10, 10, 5});
+  w.step("matmul of planes", Op::matmul, {li, w.constant("right", {5, 5}, r.floats(25))}, ml);
+  w.step("softmax", Op::softmax, {ml}, sm, {ints(K::axis, {3})});
   const uint32_t rm = w.intermediate("rm", f32, {1, 1, 1, 5}), flat = w.intermediate("flat", f32, {1, 5});
   w.step("mean", Op::reduce, {sm}, rm, {ints(K::axes, {1, 2})});
   w.step("reshape", Op::reshape, {rm}, flat);
   const uint32_t un = w.intermediate("un", f32, {1, 5}), scores = w.output("scores", f32, {1, 5});
   w.step("tanh", Op::unary, {flat}, un, {ints(K::activation, {9})});
   w.step("log_softmax", Op::log_softmax, {un}, scores, {ints(K::axis, {1})});
+
+  // int32
+  const uint32_t left = w.constant("left", {2, 3, 4}, r.integers<int32_t>(24, 1 << 20));
+  w.step("int32 matmul", Op::matmul, {left, w.constant("counts", {4, 2}, r.integers<int32_t>(8, 1 << 20))},
+         w.intermediate("int32 products", DType::int32, {2, 3, 2}));
 
   // int8
   const uint32_t q = w.intermediate("q", s8, {1, 12, 8, 8}, 0.05f, 3);
