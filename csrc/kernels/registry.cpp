@@ -14,6 +14,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/convert/kernels.inc"
 #include "kernels/depthwise/kernels.inc"
 #include "kernels/elementwise/kernels.inc"
+#include "kernels/indexing/kernels.inc"
 #include "kernels/linear/kernels.inc"
 #include "kernels/matmul/kernels.inc"
 #include "kernels/movement/kernels.inc"

@@ -9,6 +9,7 @@
 #include "kernels/convert/convert.hpp"
 #include "kernels/depthwise/depthwise.hpp"
 #include "kernels/elementwise/elementwise.hpp"
+#include "kernels/indexing/indexing.hpp"
 #include "kernels/linear/linear.hpp"
 #include "kernels/matmul/matmul.hpp"
 #include "kernels/movement/movement.hpp"
@@ -160,6 +161,17 @@ class StepPreparer {
       case Op::reduce:
         if (a_.reduction != 0 || y_.dtype != DType::float32) break;
         return prepare_reduce_mean(desc(0), y_, a_.axes, options_);
+      case Op::gather:
+        return prepare_gather(desc(0), desc(1), y_, a_.axis, options_);
+      case Op::gather_elements:
+        return prepare_gather_elements(desc(0), desc(1), y_, a_.axis, options_);
+      case Op::gather_nd:
+        return prepare_gather_nd(desc(0), desc(1), y_, a_.batch_dims, options_);
+      case Op::scatter_elements:
+        return prepare_scatter_elements(desc(0), desc(1), desc(2), y_, a_.axis,
+                                        static_cast<ScatterReduction>(a_.scatter_reduction), options_);
+      case Op::scatter_nd:
+        return prepare_scatter_nd(desc(0), desc(1), desc(2), y_, static_cast<ScatterReduction>(a_.scatter_reduction), options_);
       case Op::matmul:
         return prepare_matmul(desc(0), desc(1), y_, options_);
       default:

@@ -131,18 +131,22 @@ TEST_F(CApi, EveryMistakeHasItsCodeAndMessage) {
 
   edgelane_tensor_info info;
   expect(edgelane_input_info(session_, 2, &info), EDGELANE_INVALID_ARGUMENT, "expected an input index below 2, found 2");
-  expect(edgelane_output_info(session_, 9, &info), EDGELANE_INVALID_ARGUMENT, "expected an output index below 5, found 9");
+  const size_t outputs = outputs_.size();
+  const std::string count_text = std::to_string(outputs), more_text = std::to_string(outputs + 1);
+  expect(edgelane_output_info(session_, outputs + 1, &info), EDGELANE_INVALID_ARGUMENT,
+         ("expected an output index below " + count_text + ", found " + more_text).c_str());
   expect(edgelane_input_info(nullptr, 0, &info), EDGELANE_INVALID_ARGUMENT, "expected a session");
   expect(edgelane_input_info(session_, 0, nullptr), EDGELANE_INVALID_ARGUMENT, "expected a place for the tensor info");
 
   const auto run = [&](edgelane_session* session, size_t in, size_t out) {
     return edgelane_run(session, inputs_.data(), in, outputs_.data(), out);
   };
-  expect(run(nullptr, 2, 5), EDGELANE_INVALID_ARGUMENT, "expected a session");
-  expect(run(session_, 1, 5), EDGELANE_INVALID_ARGUMENT, "expected 2 input arrays, found 1");
-  expect(run(session_, 2, 6), EDGELANE_INVALID_ARGUMENT, "expected 5 output arrays, found 6");
+  expect(run(nullptr, 2, outputs), EDGELANE_INVALID_ARGUMENT, "expected a session");
+  expect(run(session_, 1, outputs), EDGELANE_INVALID_ARGUMENT, "expected 2 input arrays, found 1");
+  expect(run(session_, 2, outputs + 1), EDGELANE_INVALID_ARGUMENT,
+         ("expected " + count_text + " output arrays, found " + more_text).c_str());
   inputs_[1] = nullptr;
-  expect(run(session_, 2, 5), EDGELANE_INVALID_ARGUMENT, "expected an array for input \"ids\", found NULL");
+  expect(run(session_, 2, outputs), EDGELANE_INVALID_ARGUMENT, "expected an array for input \"ids\", found NULL");
   const edgelane_profile_row* rows = nullptr;
   size_t count = 0;
   expect(edgelane_profile(session_, inputs_.data(), 2, 1, &rows, &count), EDGELANE_INVALID_ARGUMENT, "found NULL");

@@ -49,6 +49,10 @@ LaneWriter write(const Network& n) {
       inputs.push_back(w.constant(name, c.dims, std::vector<float>(count, 1.0f), scales));
     } else if (c.dtype == s8) {
       inputs.push_back(w.constant(name, c.dims, std::vector<int8_t>(count, 1), scales));
+    } else if (c.dtype == DType::int64) {
+      inputs.push_back(w.constant(name, c.dims, std::vector<int64_t>(count, 1), scales));
+    } else if (c.dtype == DType::boolean) {
+      inputs.push_back(w.constant(name, c.dims, std::vector<uint8_t>(count, 1), scales));
     } else {
       inputs.push_back(w.constant(name, c.dims, std::vector<int32_t>(count, 1), scales));
     }
@@ -277,7 +281,6 @@ TEST(CheckStep, AxesAndMovement) {
             {"other axis", [](Network& n) { n.constants[0].dims = {3, 2}; }, "differ along axis 1 only"},
             {"rank", [](Network& n) { n.constants[0].dims = {2}; }, "expected rank 2"},
             {"dtype", [](Network& n) { n.constants[0].dtype = DType::int32; }, "expected equal dtypes"},
-            {"int32", [](Network& n) { n.x.dtype = n.y.dtype = DType::int32; }, "expected float32 or int8 or int64 or bool"},
             {"axis", [](Network& n) { n.attributes[0] = ints(K::axis, {5}); }, "expected an axis below 2"},
         });
   check({Op::slice, {{9, 4}}, {{3, 2}}, {ints(K::starts, {1, 2}), ints(K::steps, {3, 1})}, {}},
@@ -331,7 +334,8 @@ TEST(CheckStep, PadResizeMeanAndConvert) {
              "expected a reflected border of less than 4"},
             {"reflects too far behind", [](Network& n) { n.attributes[0] = ints(K::before, {0}); },
              "expected a reflected border of less than 4"},
-            {"int8", [](Network& n) { n.x = {{4}, s8, 1}, n.y = {{8}, s8, 1}; }, "expected float32"},
+            {"scale", [](Network& n) { n.x = {{4}, s8, 1}, n.y = {{8}, s8, 2}; }, "expected equal scales"},
+            {"dtype", [](Network& n) { n.y.dtype = DType::int32; }, "expected equal dtypes"},
         });
   check({Op::resize, {{1, 2, 4, 4}}, {{1, 2, 8, 6}}, {ints(K::mode, {1}), floats(K::scales, {2, 1.5})}, {}},
         {
@@ -343,7 +347,7 @@ TEST(CheckStep, PadResizeMeanAndConvert) {
         });
   check({Op::reduce, {{2, 3, 4}}, {{2, 1, 1}}, {ints(K::axes, {1, 2})}, {}},
         {
-            {"shape", [](Network& n) { n.y.dims = {2, 1, 4}; }, "with 1 at axes [1, 2]"},
+            {"shape", [](Network& n) { n.y.dims = {2, 1, 4}; }, "with 1 at the reduced axes"},
             {"order", [](Network& n) { n.attributes[0] = ints(K::axes, {2, 1}); }, "expected ascending axes below 3"},
             {"twice", [](Network& n) { n.attributes[0] = ints(K::axes, {1, 1}); }, "expected ascending axes"},
             {"out of range", [](Network& n) { n.attributes[0] = ints(K::axes, {1, 3}); }, "expected ascending axes below 3"},
@@ -356,6 +360,55 @@ TEST(CheckStep, PadResizeMeanAndConvert) {
         });
   check({Op::dequantize, {{4}, s8, 1}, {{4}}, {}, {}}, {{"to int8", [](Network& n) { n.y = {{4}, s8, 1}; }, "expected float32"}});
   check({Op::requantize, {{4}, s8, 1}, {{4}, s8, 2}, {}, {}}, {{"to float32", [](Network& n) { n.y = {{4}}; }, "expected int8"}});
+}
+
+TEST(CheckStep, Gathers) {
+  const Network gather = {Op::gather, {{2, 5, 3}}, {{2, 4, 2, 3}}, {ints(K::axis, {1})}, {{{4, 2}, DType::int64}}};
+  check(gather, {
+                    {"axis", [](Network& n) { n.attributes[0] = ints(K::axis, {3}); }, "expected an axis below 3"},
+                    {"shape", [](Network& n) { n.y.dims = {2, 8, 3}; }, "expected shape [2, 4, 2, 3]"},
+                    {"float indices", [](Network& n) { n.constants[0].dtype = f32; }, "expected int32 or int64"},
+                    {"dtype", [](Network& n) { n.y.dtype = DType::int32; }, "expected equal dtypes"},
+                    {"scale", [](Network& n) { n.x = {{2, 5, 3}, s8, 1}, n.y = {{2, 4, 2, 3}, s8, 2}; }, "expected equal scales"},
+                });
+  const Network elements = {Op::gather_elements, {{2, 5}}, {{1, 9}}, {ints(K::axis, {1})}, {{{1, 9}, DType::int32}}};
+  check(elements, {
+                      {"shape", [](Network& n) { n.y.dims = {1, 8}; }, "expected equal shapes"},
+                      {"reaches", [](Network& n) { n.y.dims = n.constants[0].dims = {3, 9}; }, "expected at most 2 along axis 0"},
+                      {"rank", [](Network& n) { n.y.dims = n.constants[0].dims = {9}; }, "expected rank 2"},
+                  });
+  const Network nd = {Op::gather_nd, {{2, 5, 3}}, {{2, 4, 3}}, {ints(K::batch_dims, {1})}, {{{2, 4, 1}, DType::int64}}};
+  check(nd, {
+                {"tuples too long", [](Network& n) { n.constants[0].dims[2] = 3; }, "expected index tuples of at most 2"},
+                {"batch dims", [](Network& n) { n.attributes[0] = ints(K::batch_dims, {3}); }, "expected index tuples"},
+                {"batches", [](Network& n) { n.constants[0].dims[0] = 1; }, "expected equal batch dimensions"},
+                {"shape", [](Network& n) { n.y.dims = {2, 4}; }, "expected shape [2, 4, 3]"},
+                {"a scalar index", [](Network& n) { n.constants[0].dims = {}; }, "expected indices of rank 1 or more"},
+            });
+}
+
+TEST(CheckStep, Scatters) {
+  const T indices = {{2, 3}, DType::int64};
+  const Network elements = {Op::scatter_elements, {{2, 5}}, {{2, 5}}, {ints(K::axis, {1})}, {indices, {{2, 3}}}};
+  check(elements, {
+                      {"updates", [](Network& n) { n.constants[1].dims = {2, 4}; }, "expected equal shapes"},
+                      {"reaches", [](Network& n) { n.constants[0].dims = n.constants[1].dims = {3, 3}; },
+                       "expected at most 2 along axis 0"},
+                      {"shape", [](Network& n) { n.y.dims = {2, 6}; }, "expected equal shapes"},
+                      {"update dtype", [](Network& n) { n.constants[1].dtype = DType::int32; }, "expected equal dtypes"},
+                      {"bools cannot be added",
+                       [](Network& n) {
+                         n.x.dtype = n.y.dtype = n.constants[1].dtype = DType::boolean;
+                         n.attributes.push_back(ints(K::scatter_reduction, {1}));
+                       },
+                       "expected float32 or int32 or int64"},
+                  });
+  const Network nd = {Op::scatter_nd, {{4, 5}}, {{4, 5}}, {}, {{{3, 1}, DType::int32}, {{3, 5}}}};
+  check(nd, {
+                {"updates", [](Network& n) { n.constants[1].dims = {3}; }, "expected shape [3, 5]"},
+                {"tuples too long", [](Network& n) { n.constants[0].dims = {3, 3}; }, "expected index tuples of at most 2"},
+                {"float indices", [](Network& n) { n.constants[0].dtype = f32; }, "expected int32 or int64"},
+            });
 }
 
 }  // namespace

@@ -142,6 +142,23 @@ inline LaneWriter every_op_writer() {
   // int64
   const uint32_t more = w.constant("more ids", {2}, std::vector<int64_t>{-1, int64_t{1} << 40});
   w.step("int64 concat", Op::concat, {ids, more}, w.output("all ids", DType::int64, {6}), {ints(K::axis, {0})});
+
+  // indices: the input's lie anywhere
+  const uint32_t places = w.constant("places", {3}, std::vector<int32_t>{5, -1, 0});
+  const uint32_t ga = w.intermediate("ga", f32, {1, 3, 8, 8}), ge = w.intermediate("ge", f32, {1, 4}),
+                 gn = w.intermediate("gn", f32, {2, 8});
+  w.step("gather", Op::gather, {x, places}, ga, {ints(K::axis, {1})});
+  const uint32_t at = w.constant("at", {1, 4}, std::vector<int64_t>{2, -3, 2, 9});
+  w.step("gather_elements", Op::gather_elements, {w.constant("few", {1, 7}, r.floats(7)), at}, ge, {ints(K::axis, {1})});
+  const uint32_t pixels = w.constant("pixels", {2, 3}, std::vector<int64_t>{0, 3, 7, 0, -1, 2});
+  w.step("gather_nd", Op::gather_nd, {x, pixels}, gn, {ints(K::batch_dims, {0})});
+  const uint32_t se = w.output("se", f32, {1, 4}), sn = w.output("sn", f32, {1, 3, 8, 8});
+  const uint32_t anywhere = w.intermediate("anywhere", DType::int64, {1, 4});
+  w.step("ids as a row", Op::reshape, {ids}, anywhere);
+  w.step("scatter_elements", Op::scatter_elements, {ge, anywhere, w.constant("added", {1, 4}, r.floats(4))}, se,
+         {ints(K::axis, {1}), ints(K::scatter_reduction, {1})});
+  const uint32_t rows_at = w.constant("rows at", {2, 3}, std::vector<int32_t>{0, 1, 2, 0, 1, 2});
+  w.step("scatter_nd", Op::scatter_nd, {ga, rows_at, gn}, sn, {ints(K::scatter_reduction, {0})});
   return w;
 }
 
