@@ -7,8 +7,8 @@
 namespace edgelane {
 
 struct SoftmaxRows {
-  // One softmax over n elements side by side.
-  void (*row)(const float* x, float* y, int64_t n, bool log);
+  // `rows` softmaxes, each over n elements side by side, which begin x_step and y_step elements apart.
+  void (*rows)(const float* x, int64_t x_step, float* y, int64_t y_step, int64_t rows, int64_t n, bool log);
   // n softmaxes side by side, each over `count` elements that lie x_step and y_step elements apart.
   void (*columns)(const float* x, int64_t x_step, float* y, int64_t y_step, int count, int64_t n, bool log);
 };

@@ -8,28 +8,58 @@ namespace {
 
 constexpr float kLowest = -__builtin_inff();
 
+// e^x for x <= 0, and 0 where that is below the smallest normal number. NaN in gives NaN out.
 template <class V>
-void softmax_row(const float* x, float* y, int64_t n, bool log) {
-  V highest = V::broadcast(kLowest);
-  for_vectors<V>(n, [&](int64_t i, int lanes) {
-    const V v = load<V>(x + i, lanes);
-    highest = max(highest, lanes == V::width ? v : select(V::Mask::first(lanes), v, highest));
+EDGELANE_INLINE V exp_of_shifted(V x) {
+  const V lowest = V::broadcast(-87.3f);
+  V n;
+  const V m = V::broadcast(1.0f) + reduced_expm1(max(lowest, x), &n);
+  return select(x < lowest, V::zero(), m * power_of_two<V>(n.to_int()));
+}
+
+template <class V>
+EDGELANE_INLINE V highest_of(const float* x, int64_t n) {
+  const V lowest = V::broadcast(kLowest);
+  V top[4] = {lowest, lowest, lowest, lowest};
+  int64_t i = 0;
+  for (; i + 4 * V::width <= n; i += 4 * V::width) {
+    for (int k = 0; k < 4; ++k) top[k] = max(top[k], V::loadu(x + i + k * V::width));
+  }
+  for_vectors<V>(n - i, [&](int64_t j, int lanes) {
+    const V v = load<V>(x + i + j, lanes);
+    top[0] = max(top[0], lanes == V::width ? v : select(V::Mask::first(lanes), v, lowest));
   });
-  const V top = V::broadcast(highest.reduce_max());
+  return V::broadcast(max(max(top[0], top[1]), max(top[2], top[3])).reduce_max());
+}
+
+// The last vector, which may be a part of one, waits in a register: what was stored under a mask is slow to load again.
+template <class V>
+EDGELANE_INLINE void softmax_row(const float* x, float* y, int64_t n, bool log) {
+  const V top = highest_of<V>(x, n);
+  const int64_t last = (n - 1) / V::width * V::width;
+  const int lanes = static_cast<int>(n - last);
   V total = V::zero();
-  for_vectors<V>(n, [&](int64_t i, int lanes) {
-    const V shifted = load<V>(x + i, lanes) - top, e = exp(shifted);
-    total = total + (lanes == V::width ? e : select(V::Mask::first(lanes), e, V::zero()));
-    store(log ? shifted : e, y + i, lanes);
-  });
-  const float sum = total.reduce_add();
+  for (int64_t i = 0; i < last; i += V::width) {
+    const V shifted = V::loadu(x + i) - top, e = exp_of_shifted(shifted);
+    total = total + e;
+    (log ? shifted : e).storeu(y + i);
+  }
+  const V shifted = load<V>(x + last, lanes) - top, e = exp_of_shifted(shifted);
+  const float sum = (total + select(V::Mask::first(lanes), e, V::zero())).reduce_add();
   if (log) {
     const V shift = V::broadcast(activate(sum, {ActivationKind::log, 0.0f, 0.0f}));
-    for_vectors<V>(n, [&](int64_t i, int lanes) { store(load<V>(y + i, lanes) - shift, y + i, lanes); });
+    for (int64_t i = 0; i < last; i += V::width) (V::loadu(y + i) - shift).storeu(y + i);
+    store(shifted - shift, y + last, lanes);
   } else {
     const V factor = V::broadcast(1.0f / sum);
-    for_vectors<V>(n, [&](int64_t i, int lanes) { store(load<V>(y + i, lanes) * factor, y + i, lanes); });
+    for (int64_t i = 0; i < last; i += V::width) (V::loadu(y + i) * factor).storeu(y + i);
+    store(e * factor, y + last, lanes);
   }
+}
+
+template <class V>
+void softmax_rows_of(const float* x, int64_t x_step, float* y, int64_t y_step, int64_t rows, int64_t n, bool log) {
+  for (int64_t r = 0; r < rows; ++r) softmax_row<V>(x + r * x_step, y + r * y_step, n, log);
 }
 
 template <class V>
@@ -38,7 +68,7 @@ void softmax_columns(const float* x, int64_t x_step, float* y, int64_t y_step, i
     V top = V::broadcast(kLowest), total = V::zero();
     for (int k = 0; k < count; ++k) top = max(top, load<V>(x + k * x_step + i, lanes));
     for (int k = 0; k < count; ++k) {
-      const V shifted = load<V>(x + k * x_step + i, lanes) - top, e = exp(shifted);
+      const V shifted = load<V>(x + k * x_step + i, lanes) - top, e = exp_of_shifted(shifted);
       total = total + e;
       store(log ? shifted : e, y + k * y_step + i, lanes);
     }
@@ -52,7 +82,7 @@ void softmax_columns(const float* x, int64_t x_step, float* y, int64_t y_step, i
 
 template <class V>
 constexpr SoftmaxRows make_rows() {
-  return {softmax_row<V>, softmax_columns<V>};
+  return {softmax_rows_of<V>, softmax_columns<V>};
 }
 
 }  // namespace

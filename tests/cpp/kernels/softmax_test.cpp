@@ -40,6 +40,30 @@ TEST(Softmax, LargeNumbersDoNotOverflow) {
   check_softmax(x, f32({2, 19}), 1, "large numbers");
   set_element(&x, 30, -std::numeric_limits<float>::infinity());
   check_softmax(x, f32({2, 19}), 1, "a masked element");
+  for (int i = 0; i < 16; ++i) set_element(&x, i, -std::numeric_limits<float>::infinity());
+  check_softmax(x, f32({2, 19}), 1, "a row with few elements that are not masked");
+}
+
+// As in ONNX Runtime: nothing is left that could be chosen.
+TEST(Softmax, RowsThatAreMaskedWhollyAreNan) {
+  for (const int n : {3, 49, 197}) {
+    Data x = random_data(f32({3, n}), 5);
+    for (int i = n; i < 2 * n; ++i) set_element(&x, i, -std::numeric_limits<float>::infinity());
+    for (const KernelOptions& options : runnable("softmax", "softmax_f32")) {
+      const Data y = run_step(*prepare_softmax(x.desc, x.desc, 1, false, options), {&x}, x.desc, 1);
+      for (int i = 0; i < 3 * n; ++i) ASSERT_EQ(std::isnan(y.floats()[i]), i / n == 1) << options.kernel << ", element " << i;
+    }
+  }
+}
+
+// Masks take elements away by -inf or by a large negative number: what they leave is exactly 0.
+TEST(Softmax, MaskedElementsAreZero) {
+  Data x = random_data(f32({1, 100}), 5);
+  for (int i = 0; i < 100; i += 3) set_element(&x, i, i % 2 != 0 ? -1e9f : -std::numeric_limits<float>::infinity());
+  for (const KernelOptions& options : runnable("softmax", "softmax_f32")) {
+    const Data y = run_step(*prepare_softmax(x.desc, x.desc, 1, false, options), {&x}, x.desc, 1);
+    for (int i = 0; i < 100; ++i) ASSERT_EQ(y.floats()[i] == 0.0f, i % 3 == 0) << options.kernel << ", element " << i;
+  }
 }
 
 TEST(Softmax, RefusesAnAxisThatIsNotThere) { EXPECT_THROW(prepare_softmax(f32({3}), f32({3}), 1, false, {}), Error); }
