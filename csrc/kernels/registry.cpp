@@ -18,6 +18,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/linear/kernels.inc"
 #include "kernels/matmul/kernels.inc"
 #include "kernels/movement/kernels.inc"
+#include "kernels/normalize/kernels.inc"
 #include "kernels/pool/kernels.inc"
 #include "kernels/reduce/kernels.inc"
 #include "kernels/resize/kernels.inc"

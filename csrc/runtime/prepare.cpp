@@ -13,6 +13,7 @@
 #include "kernels/linear/linear.hpp"
 #include "kernels/matmul/matmul.hpp"
 #include "kernels/movement/movement.hpp"
+#include "kernels/normalize/normalize.hpp"
 #include "kernels/pool/pool.hpp"
 #include "kernels/reduce/reduce.hpp"
 #include "kernels/registry.hpp"
@@ -174,6 +175,9 @@ class StepPreparer {
         return prepare_scatter_nd(desc(0), desc(1), desc(2), y_, static_cast<ScatterReduction>(a_.scatter_reduction), options_);
       case Op::matmul:
         return prepare_matmul(desc(0), desc(1), y_, options_);
+      case Op::normalize:
+        return prepare_normalize({desc(0), y_, a_.axis, a_.mode == 1, a_.epsilon}, optional_values<float>(1),
+                                 optional_values<float>(2), options_);
       default:
         break;
     }

@@ -41,6 +41,7 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
                                         "reduce_mean_f32",
                                         "matmul_f32",
                                         "matmul_s32",
+                                        "normalize_f32",
                                         "quantize_f32",
                                         "dequantize_s8",
                                         "requantize_s8",

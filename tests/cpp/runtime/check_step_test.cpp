@@ -326,6 +326,20 @@ TEST(CheckStep, Matmul) {
         });
 }
 
+TEST(CheckStep, Normalize) {
+  check({Op::normalize, {{2, 3, 4}}, {{2, 3, 4}}, {ints(K::axis, {1}), ints(K::mode, {1})}, {{{12}}, {{12}}}},
+        {
+            {"axis", [](Network& n) { n.attributes[0] = ints(K::axis, {3}); }, "expected an axis below 3, found 3"},
+            {"mode", [](Network& n) { n.attributes[1] = ints(K::mode, {2}); }, "expected mode 0 to 1, found 2"},
+            {"scale", [](Network& n) { n.constants[0].dims = {4}; }, "expected shape [12]"},
+            {"scale of rank 2", [](Network& n) { n.constants[0].dims = {3, 4}; }, "expected shape [12]"},
+            {"bias", [](Network& n) { n.constants[1].dims = {3}; }, "expected shape [12]"},
+            {"dtype of the bias", [](Network& n) { n.constants[1].dtype = DType::int32; }, "expected float32"},
+            {"shape", [](Network& n) { n.y.dims = {2, 4, 3}; }, "expected equal shapes"},
+            {"int8", [](Network& n) { n.x = {{2, 3, 4}, s8, 1}; }, "expected float32"},
+        });
+}
+
 TEST(CheckStep, PadResizeMeanAndConvert) {
   check({Op::pad, {{4}}, {{8}}, {ints(K::before, {3}), ints(K::mode, {1})}, {}},
         {

@@ -103,7 +103,10 @@ inline LaneWriter every_op_writer() {
   w.step("linear of planes", Op::linear, {tr, w.constant("wl", {5, 6}, r.floats(30)), w.constant("bl", {5}, r.floats(5))}, li);
   const uint32_t ml = w.intermediate("ml", f32, {1, 10, 10, 5});
   w.step("matmul of planes", Op::matmul, {li, w.constant("right", {5, 5}, r.floats(25))}, ml);
-  w.step("softmax", Op::softmax, {ml}, sm, {ints(K::axis, {3})});
+  const uint32_t no = w.intermediate("no", f32, {1, 10, 10, 5});
+  w.step("normalize", Op::normalize, {ml, w.constant("gamma", {5}, r.floats(5)), w.constant("beta", {5}, r.floats(5))}, no,
+         {ints(K::axis, {3}), floats(K::epsilon, {1e-6})});
+  w.step("softmax", Op::softmax, {no}, sm, {ints(K::axis, {3})});
   const uint32_t rm = w.intermediate("rm", f32, {1, 1, 1, 5}), flat = w.intermediate("flat", f32, {1, 5});
   w.step("mean", Op::reduce, {sm}, rm, {ints(K::axes, {1, 2})});
   w.step("reshape", Op::reshape, {rm}, flat);
