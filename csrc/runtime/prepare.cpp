@@ -173,6 +173,10 @@ class StepPreparer {
                                         static_cast<ScatterReduction>(a_.scatter_reduction), options_);
       case Op::scatter_nd:
         return prepare_scatter_nd(desc(0), desc(1), desc(2), y_, static_cast<ScatterReduction>(a_.scatter_reduction), options_);
+      case Op::cast:
+        return prepare_cast(desc(0), y_, options_);
+      case Op::recode:
+        return prepare_recode(desc(0), y_, options_);
       case Op::matmul:
         return prepare_matmul(desc(0), desc(1), y_, options_);
       case Op::normalize:

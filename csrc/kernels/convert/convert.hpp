@@ -1,4 +1,4 @@
-// Between float32 and int8, and between two int8 scales; planar or plain, equal shapes.
+// Between dtypes, and between two int8 scales; planar or plain, equal shapes.
 #pragma once
 
 #include <memory>
@@ -14,5 +14,9 @@ std::unique_ptr<PreparedKernel> prepare_dequantize(const TensorDesc& input, cons
                                                    const KernelOptions& options);
 std::unique_ptr<PreparedKernel> prepare_requantize(const TensorDesc& input, const TensorDesc& output,
                                                    const KernelOptions& options);
+// Any dtype to any dtype, each element as the number that it is; int8 as its integers, whatever the scale.
+std::unique_ptr<PreparedKernel> prepare_cast(const TensorDesc& input, const TensorDesc& output, const KernelOptions& options);
+// uint8 to int8 as x - 128, or int8 to uint8 as x + 128.
+std::unique_ptr<PreparedKernel> prepare_recode(const TensorDesc& input, const TensorDesc& output, const KernelOptions& options);
 
 }  // namespace edgelane

@@ -19,6 +19,9 @@ struct ConvertRows {
   void (*dequantize)(const uint8_t* x, float* y, int64_t n, float scale, int32_t zero_point);
   // Lane `lane` of a plane of quads to a plane.
   void (*dequantize_lane)(const uint32_t* x, int lane, float* y, int64_t n, float scale, int32_t zero_point);
+  // Four rows of bytes to a row of quads, n of them, and lane `lane` of quads to a row of bytes.
+  void (*interleave)(const uint8_t* const x[4], uint32_t* y, int64_t n);
+  void (*extract)(const uint32_t* x, int lane, uint8_t* y, int64_t n);
   void (*rescale)(const uint8_t* x, uint8_t* y, int64_t n, const ByteRescale& rescale);
 };
 

@@ -61,6 +61,42 @@ void dequantize_lane(const uint32_t* x, int lane, float* y, int64_t n, float sca
 }
 
 template <class V>
+void interleave(const uint8_t* const x[4], uint32_t* y, int64_t n) {
+  using Int = typename V::Int;
+  for_vectors<V>(n, [&](int64_t i, int lanes) {
+    const auto bytes = [&](int k) __attribute__((always_inline)) {
+      return lanes == V::width ? Int::load_u8(x[k] + i) : Int::load_u8_first(x[k] + i, lanes);
+    };
+    const Int quads = (bytes(0) | bytes(1).template shl<8>()) | (bytes(2).template shl<16>() | bytes(3).template shl<24>());
+    lanes == V::width ? quads.storeu(y + i) : quads.store_first(y + i, lanes);
+  });
+}
+
+template <class V, int kLane>
+void extract_one_lane(const uint32_t* x, uint8_t* y, int64_t n) {
+  using Int = typename V::Int;
+  for_vectors<V>(n, [&](int64_t i, int lanes) {
+    const Int quads = lanes == V::width ? Int::loadu(x + i) : Int::load_first(x + i, lanes);
+    const Int bytes = quads.template shr<8 * kLane>() & Int::broadcast(255);
+    lanes == V::width ? bytes.store_u8(y + i) : bytes.store_u8_first(y + i, lanes);
+  });
+}
+
+template <class V>
+void extract(const uint32_t* x, int lane, uint8_t* y, int64_t n) {
+  switch (lane) {
+    case 0:
+      return extract_one_lane<V, 0>(x, y, n);
+    case 1:
+      return extract_one_lane<V, 1>(x, y, n);
+    case 2:
+      return extract_one_lane<V, 2>(x, y, n);
+    default:
+      return extract_one_lane<V, 3>(x, y, n);
+  }
+}
+
+template <class V>
 void rescale(const uint8_t* x, uint8_t* y, int64_t n, const ByteRescale& rescale) {
   using Int = typename V::Int;
   const Int from_zero = Int::broadcast(rescale.from_zero);
@@ -75,7 +111,7 @@ void rescale(const uint8_t* x, uint8_t* y, int64_t n, const ByteRescale& rescale
 
 template <class V>
 constexpr ConvertRows make_rows() {
-  return {quantize_run<V>, quantize_quads<V>, dequantize_run<V>, dequantize_lane<V>, rescale<V>};
+  return {quantize_run<V>, quantize_quads<V>, dequantize_run<V>, dequantize_lane<V>, interleave<V>, extract<V>, rescale<V>};
 }
 
 }  // namespace

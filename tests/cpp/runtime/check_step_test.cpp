@@ -269,6 +269,21 @@ TEST(CheckStep, ElementWise) {
       });
 }
 
+TEST(CheckStep, CastAndRecode) {
+  check({Op::cast, {{2, 3}}, {{2, 3}, DType::boolean}, {}, {}},
+        {
+            {"shape", [](Network& n) { n.y.dims = {3, 2}; }, "expected equal shapes"},
+            {"attribute", [](Network& n) { n.attributes = {ints(K::axis, {0})}; }, "axis does not belong"},
+        });
+  check({Op::recode, {{1, 3, 4, 4}, DType::uint8}, {{1, 3, 4, 4}, s8, 0.5f, 3}, {}, {}},
+        {
+            {"shape", [](Network& n) { n.y.dims = {1, 3, 4, 5}; }, "expected equal shapes"},
+            {"to uint8", [](Network& n) { n.y = {{1, 3, 4, 4}, DType::uint8}; }, "expected int8, found"},
+            {"from float32", [](Network& n) { n.x = {{1, 3, 4, 4}}; }, "expected int8 or uint8"},
+            {"to bool", [](Network& n) { n.y = {{1, 3, 4, 4}, DType::boolean}; }, "expected int8, found"},
+        });
+}
+
 TEST(CheckStep, AxesAndMovement) {
   check({Op::softmax, {{2, 3}}, {{2, 3}}, {ints(K::axis, {1})}, {}},
         {

@@ -142,6 +142,17 @@ inline LaneWriter every_op_writer() {
   w.step("int8 linear", Op::linear, {rows, w.constant("w5", {3, 7}, r.integers<int8_t>(21, 127), r.scales(3))}, logits);
   w.step("dequantize", Op::dequantize, {gap}, means);
 
+  // images, casts
+  const uint32_t image = w.intermediate("image", DType::uint8, {1, 12, 8, 8});
+  w.step("recode to uint8", Op::recode, {q}, image);
+  const uint32_t q8 = w.intermediate("q8", s8, {1, 12, 8, 8}, 1.0f, 0), cf = w.intermediate("cf", f32, {1, 12, 8, 8});
+  const uint32_t ci = w.intermediate("ci", DType::int64, {1, 12, 8, 8});
+  w.step("recode", Op::recode, {image}, q8);
+  w.step("cast to float32", Op::cast, {image}, cf);
+  w.step("cast to int64", Op::cast, {q8}, ci);
+  w.step("cast to int32", Op::cast, {ci}, w.output("whole", DType::int32, {1, 12, 8, 8}));
+  w.step("cast to bool", Op::cast, {cf}, w.output("nonzero", DType::boolean, {1, 12, 8, 8}));
+
   // int64
   const uint32_t more = w.constant("more ids", {2}, std::vector<int64_t>{-1, int64_t{1} << 40});
   w.step("int64 concat", Op::concat, {ids, more}, w.output("all ids", DType::int64, {6}), {ints(K::axis, {0})});

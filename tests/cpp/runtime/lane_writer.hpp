@@ -203,7 +203,7 @@ class LaneWriter {
     AlignedBuffer<uint8_t> out(end);
     const auto put = [&](size_t at, auto value) { std::memcpy(out.data() + at, &value, sizeof(value)); };
     std::memcpy(out.data(), "\x89LANE\r\n\x1a", 8);
-    put(8, uint32_t{1});
+    put(8, uint32_t{2});
     put(12, uint32_t{192});
     put(16, uint64_t{end});
     for (size_t i = 0; i < 8; ++i) {

@@ -323,6 +323,8 @@ TEST(ModelFile, Steps) {
       {"stride 0", [](LaneWriter& w) { set_int(w, "max_pool", K::strides, 0, 0); }, "expected 1 to 65535, found 0"},
       {"groups 0", [](LaneWriter& w) { set_int(w, "shuffle", K::groups, 0, 0); }, "expected 1 to 2147483647, found 0"},
       {"unknown activation", [](LaneWriter& w) { set_int(w, "conv", K::activation, 0, 41); }, "expected 0 to 40, found 41"},
+      {"activation of the op unary", [](LaneWriter& w) { set_int(w, "conv", K::activation, 0, 39); },
+       "activation is_nan belongs to the op unary"},
       {"NaN parameter", [](LaneWriter& w) { set_float(w, "int8 conv", K::activation_params, 0, kNaN); },
        "expected a finite float32"},
       {"infinite parameter", [](LaneWriter& w) { set_float(w, "int8 conv", K::activation_params, 1, kInfinity); },
