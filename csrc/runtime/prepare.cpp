@@ -160,8 +160,11 @@ class StepPreparer {
       case Op::requantize:
         return prepare_requantize(desc(0), y_, options_);
       case Op::reduce:
-        if (a_.reduction != 0 || y_.dtype != DType::float32) break;
-        return prepare_reduce_mean(desc(0), y_, a_.axes, options_);
+        return prepare_reduce(desc(0), y_, a_.axes, static_cast<Reduction>(a_.reduction), options_);
+      case Op::arg_reduce:
+        return prepare_arg_reduce(desc(0), y_, a_.axis, a_.largest, a_.select_last, options_);
+      case Op::top_k:
+        return prepare_top_k(desc(0), y_, a_.axis, a_.largest, options_);
       case Op::gather:
         return prepare_gather(desc(0), desc(1), y_, a_.axis, options_);
       case Op::gather_elements:

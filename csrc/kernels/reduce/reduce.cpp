@@ -1,101 +1,196 @@
 #include "kernels/reduce/reduce.hpp"
 
-#include <vector>
+#include <cstring>
 
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
 #include "kernels/function_kernel.hpp"
-#include "kernels/offsets.hpp"
+#include "kernels/reduce/folds.hpp"
 #include "kernels/reduce/rows.hpp"
+#include "kernels/reduce/shape.hpp"
 #include "kernels/split.hpp"
 
 namespace edgelane {
 namespace {
 
-struct Axis {
-  int64_t size = 1, x = 0, y = 0;  // strides in elements
-};
+// Runs that are reduced element by element with others are cut, so that threads share them and what is written stays in the
+// cache.
+constexpr int64_t kColumns = 2048;
 
-class ReduceMean {
+// Sum, mean, max and min of float32.
+class FloatReduce {
  public:
-  ReduceMean(const TensorDesc& input, const TensorDesc& output, Span<const int> axes, const ReduceRows& rows)
-      : output_(output), rows_(rows) {
-    const ElementOffsets in(input), out(output);
-    x_base_ = in.base();
-    y_base_ = out.base();
-    bool reduced[kMaxRank] = {};
-    for (int a : axes) reduced[a] = true;
-    for (int a = 0; a < input.rank; ++a) {
-      if (reduced[a]) count_ *= static_cast<float>(input.dims[a]);
-    }
-    // The innermost axis is a run of elements side by side; adjacent axes that are treated alike and lie behind each other join
-    // it.
-    int last = input.rank - 1;
-    row_reduced_ = reduced[last];
-    row_ = input.dims[last];
-    for (--last; last >= 0 && reduced[last] == row_reduced_ && in.at(last, 1) == row_ &&
-                 out.at(last, 1) == (row_reduced_ ? out.at(last, 1) : row_);
-         --last) {
-      row_ *= input.dims[last];
-    }
-    if (input.planar() && reduced[2] && reduced[3] && last >= 2) {  // gaps hold 0: a map is one strip
-      row_ = input.layout.strip_length();
-      last = 1;
-    }
-    for (int a = 0; a <= last; ++a) (reduced[a] ? reduced_ : kept_).push_back({input.dims[a], in.at(a, 1), out.at(a, 1)});
-  }
+  FloatReduce(const TensorDesc& input, const TensorDesc& output, Span<const int> axes, Reduction reduction,
+              const ReduceRows& rows)
+      : output_(output),
+        shape_(input, output, axes, reduction == Reduction::sum || reduction == Reduction::mean),
+        rows_(rows),
+        reduction_(reduction),
+        divisor_(static_cast<float>(shape_.count())) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    const float* x = static_cast<const float*>(args.inputs[0]) + x_base_;
-    float* y = static_cast<float*>(args.output) + y_base_;
-    int64_t items = 1, sums = 1;
-    for (const Axis& a : kept_) items *= a.size;
-    for (const Axis& a : reduced_) sums *= a.size;
-    parallel_ranges(*args.pool, items, sums * row_, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        int64_t from = 0, to = 0, rest = item;
-        for (size_t i = kept_.size(); i-- > 0; rest /= kept_[i].size) {
-          from += rest % kept_[i].size * kept_[i].x;
-          to += rest % kept_[i].size * kept_[i].y;
+    const float* x = static_cast<const float*>(args.inputs[0]) + shape_.x_base();
+    float* y = static_cast<float*>(args.output) + shape_.y_base();
+    if (shape_.row_reduced()) {
+      parallel_ranges(*args.pool, shape_.items(), shape_.sums() * shape_.row(), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const ReduceShape::Place at = shape_.item(i);
+          y[at.y] = reduce_runs(x + at.x);
         }
-        float total = 0.0f;
-        if (!row_reduced_) std::fill(y + to, y + to + row_, 0.0f);
-        for (int64_t k = 0; k < sums; ++k) {
-          int64_t offset = from;
-          rest = k;
-          for (size_t i = reduced_.size(); i-- > 0; rest /= reduced_[i].size) offset += rest % reduced_[i].size * reduced_[i].x;
-          if (row_reduced_) {
-            total += rows_.sum(x + offset, row_);
-          } else {
-            rows_.add(x + offset, y + to, row_);
-          }
-        }
-        if (row_reduced_) {
-          y[to] = total / count_;
-        } else {
-          rows_.divide(y + to, row_, count_);
-        }
-      }
-    });
+      });
+    } else {
+      const int64_t row = shape_.row(), blocks = (row + kColumns - 1) / kColumns;
+      parallel_ranges(*args.pool, shape_.items() * blocks, shape_.sums() * std::min(row, kColumns),
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                          const ReduceShape::Place at = shape_.item(i / blocks);
+                          const int64_t first = i % blocks * kColumns;
+                          reduce_columns(x + at.x + first, y + at.y + first, std::min(kColumns, row - first));
+                        }
+                      });
+    }
     fill_borders(args.output, output_);
   }
 
  private:
+  float reduce_runs(const float* x) const {
+    const bool extreme = reduction_ == Reduction::max || reduction_ == Reduction::min, max = reduction_ == Reduction::max;
+    const auto reduce = !extreme ? rows_.sum : max ? rows_.max : rows_.min;
+    float total = extreme ? x[0] : 0.0f;
+    for (int64_t k = 0; k < shape_.sums(); ++k) {
+      const float run = reduce(x + shape_.run(k), shape_.row());
+      if (!extreme) {
+        total += run;
+      } else if (run != run || (max ? run > total : run < total)) {
+        total = run;
+      }
+    }
+    return reduction_ == Reduction::mean ? total / divisor_ : total;
+  }
+
+  void reduce_columns(const float* x, float* y, int64_t n) const {
+    const auto reduce = reduction_ == Reduction::max ? rows_.max_into : reduction_ == Reduction::min ? rows_.min_into : rows_.add;
+    std::memcpy(y, x, static_cast<size_t>(n) * sizeof(float));
+    for (int64_t k = 1; k < shape_.sums(); ++k) reduce(x + shape_.run(k), y, n);
+    if (reduction_ == Reduction::mean) rows_.divide(y, n, divisor_);
+  }
+
   TensorDesc output_;
+  ReduceShape shape_;
   const ReduceRows& rows_;
-  std::vector<Axis> kept_, reduced_;  // axes outside of the row
-  int64_t x_base_ = 0, y_base_ = 0, row_ = 1;
-  bool row_reduced_ = false;
-  float count_ = 1.0f;
+  Reduction reduction_;
+  float divisor_;
 };
+
+// Everything else.
+template <class T, Reduction R>
+class FoldReduce {
+  using F = Fold<T, R>;
+  using Acc = typename F::Acc;
+
+ public:
+  FoldReduce(const TensorDesc& input, const TensorDesc& output, Span<const int> axes)
+      : output_(output), shape_(input, output, axes, false) {}
+
+  void operator()(const KernelArgs& args) const noexcept {
+    const T* x = static_cast<const T*>(args.inputs[0]) + shape_.x_base();
+    T* y = static_cast<T*>(args.output) + shape_.y_base();
+    if (shape_.row_reduced()) {
+      parallel_ranges(*args.pool, shape_.items(), shape_.sums() * shape_.row(), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const ReduceShape::Place at = shape_.item(i);
+          y[at.y] = reduce_runs(x + at.x);
+        }
+      });
+    } else {
+      const int64_t row = shape_.row(), blocks = (row + kBlock - 1) / kBlock;
+      parallel_ranges(*args.pool, shape_.items() * blocks, shape_.sums() * std::min(row, kBlock),
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                          const ReduceShape::Place at = shape_.item(i / blocks);
+                          const int64_t first = i % blocks * kBlock;
+                          reduce_columns(x + at.x + first, y + at.y + first, std::min(kBlock, row - first));
+                        }
+                      });
+    }
+    fill_borders(args.output, output_);
+  }
+
+ private:
+  static constexpr int64_t kBlock = 256;  // accumulators on the stack
+  static constexpr int kLanes = 8;        // sums side by side, the same ones on every instruction set
+
+  T reduce_runs(const T* x) const {
+    Acc lanes[kLanes];
+    for (Acc& acc : lanes) acc = F::start();
+    const int64_t n = shape_.row();
+    for (int64_t k = 0; k < shape_.sums(); ++k) {
+      const T* run = x + shape_.run(k);
+      int64_t i = 0;
+      for (; i + kLanes <= n; i += kLanes) {
+        for (int lane = 0; lane < kLanes; ++lane) F::add(lanes[lane], run[i + lane]);
+      }
+      for (; i < n; ++i) F::add(lanes[i % kLanes], run[i]);
+    }
+    for (int lane = 1; lane < kLanes; ++lane) F::merge(lanes[0], lanes[lane]);
+    return F::finish(lanes[0], shape_.count());
+  }
+
+  void reduce_columns(const T* x, T* y, int64_t n) const {
+    Acc acc[kBlock];
+    for (int64_t i = 0; i < n; ++i) acc[i] = F::start();
+    for (int64_t k = 0; k < shape_.sums(); ++k) {
+      const T* run = x + shape_.run(k);
+      for (int64_t i = 0; i < n; ++i) F::add(acc[i], run[i]);
+    }
+    for (int64_t i = 0; i < n; ++i) y[i] = F::finish(acc[i], shape_.count());
+  }
+
+  TensorDesc output_;
+  ReduceShape shape_;
+};
+
+template <class T>
+std::unique_ptr<PreparedKernel> make_fold(const KernelEntry& entry, const TensorDesc& input, const TensorDesc& output,
+                                          Span<const int> axes, Reduction reduction) {
+  const auto make = [&](auto r) { return make_kernel(entry, 0, FoldReduce<T, decltype(r)::value>(input, output, axes)); };
+  switch (reduction) {
+    case Reduction::product:
+      return make(std::integral_constant<Reduction, Reduction::product>{});
+    case Reduction::l1:
+      return make(std::integral_constant<Reduction, Reduction::l1>{});
+    case Reduction::l2:
+      return make(std::integral_constant<Reduction, Reduction::l2>{});
+    case Reduction::log_sum:
+      return make(std::integral_constant<Reduction, Reduction::log_sum>{});
+    case Reduction::log_sum_exp:
+      return make(std::integral_constant<Reduction, Reduction::log_sum_exp>{});
+    case Reduction::sum_square:
+      return make(std::integral_constant<Reduction, Reduction::sum_square>{});
+    default:
+      break;
+  }
+  if constexpr (!std::is_floating_point_v<T>) {
+    switch (reduction) {
+      case Reduction::mean:
+        return make(std::integral_constant<Reduction, Reduction::mean>{});
+      case Reduction::max:
+        return make(std::integral_constant<Reduction, Reduction::max>{});
+      case Reduction::min:
+        return make(std::integral_constant<Reduction, Reduction::min>{});
+      default:
+        return make(std::integral_constant<Reduction, Reduction::sum>{});
+    }
+  }
+  throw Error(StatusCode::invalid_argument, std::string(entry.name) + ": not a reduction of its own");
+}
 
 }  // namespace
 
-std::unique_ptr<PreparedKernel> prepare_reduce_mean(const TensorDesc& input, const TensorDesc& output, Span<const int> axes,
-                                                    const KernelOptions& options) {
-  constexpr const char* kStep = "reduce_mean";
-  check_dtype(kStep, input, DType::float32);
-  check_dtype(kStep, output, DType::float32);
+std::unique_ptr<PreparedKernel> prepare_reduce(const TensorDesc& input, const TensorDesc& output, Span<const int> axes,
+                                               Reduction reduction, const KernelOptions& options) {
+  constexpr const char* kStep = "reduce";
+  check(input.dtype == output.dtype, kStep, "dtypes differ: " + shape_text(input) + " and " + shape_text(output));
   check(input.rank == output.rank && input.rank >= 1, kStep, "ranks differ: " + shape_text(input) + " and " + shape_text(output));
   bool reduced[kMaxRank] = {};
   for (int a : axes) {
@@ -106,8 +201,21 @@ std::unique_ptr<PreparedKernel> prepare_reduce_mean(const TensorDesc& input, con
     check(output.dims[a] == (reduced[a] ? 1 : input.dims[a]), kStep,
           shape_text(input) + " does not reduce to " + shape_text(output));
   }
-  const KernelEntry& entry = select_kernel("reduce", "reduce_mean_f32", options);
-  return make_kernel(entry, 0, ReduceMean(input, output, axes, *EDGELANE_FOR_ISA(entry.isa, reduce_rows)));
+  switch (input.dtype) {
+    case DType::float32:
+      break;
+    case DType::int32:
+      return make_fold<int32_t>(select_kernel("reduce", "reduce_s32", options), input, output, axes, reduction);
+    case DType::int64:
+      return make_fold<int64_t>(select_kernel("reduce", "reduce_s64", options), input, output, axes, reduction);
+    default:
+      check(false, kStep, "expected float32, int32 or int64, found " + shape_text(input));
+  }
+  if (reduction != Reduction::mean && reduction != Reduction::sum && reduction != Reduction::max && reduction != Reduction::min) {
+    return make_fold<float>(select_kernel("reduce", "reduce_double_f32", options), input, output, axes, reduction);
+  }
+  const KernelEntry& entry = select_kernel("reduce", "reduce_f32", options);
+  return make_kernel(entry, 0, FloatReduce(input, output, axes, reduction, *EDGELANE_FOR_ISA(entry.isa, reduce_rows)));
 }
 
 }  // namespace edgelane

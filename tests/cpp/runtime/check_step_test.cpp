@@ -380,6 +380,24 @@ TEST(CheckStep, PadResizeMeanAndConvert) {
             {"order", [](Network& n) { n.attributes[0] = ints(K::axes, {2, 1}); }, "expected ascending axes below 3"},
             {"twice", [](Network& n) { n.attributes[0] = ints(K::axes, {1, 1}); }, "expected ascending axes"},
             {"out of range", [](Network& n) { n.attributes[0] = ints(K::axes, {1, 3}); }, "expected ascending axes below 3"},
+            {"dtypes", [](Network& n) { n.y.dtype = DType::int32; }, "expected equal dtypes"},
+            {"bool", [](Network& n) { n.x.dtype = n.y.dtype = DType::boolean; }, "expected float32 or int32 or int64"},
+            {"unknown reduction", [](Network& n) { n.attributes.push_back(ints(K::reduction, {10})); }, "expected 0 to 9"},
+        });
+  check({Op::arg_reduce, {{2, 3, 4}}, {{2, 1, 4}, DType::int64}, {ints(K::axis, {1})}, {}},
+        {
+            {"shape", [](Network& n) { n.y.dims = {2, 4}; }, "expected rank 3"},
+            {"not reduced", [](Network& n) { n.y.dims = {2, 3, 4}; }, "with 1 at the reduced axes"},
+            {"axis", [](Network& n) { n.attributes[0] = ints(K::axis, {3}); }, "expected an axis below 3"},
+            {"int32 places", [](Network& n) { n.y.dtype = DType::int32; }, "expected int64"},
+            {"int8", [](Network& n) { n.x = {{2, 3, 4}, s8, 1}; }, "expected float32 or int32 or int64"},
+        });
+  check({Op::top_k, {{2, 9}}, {{2, 4}, DType::int64}, {ints(K::axis, {1})}, {}},
+        {
+            {"more than there are", [](Network& n) { n.y.dims = {2, 10}; }, "with no more along axis 1"},
+            {"other axis", [](Network& n) { n.y.dims = {1, 4}; }, "with no more along axis 1"},
+            {"axis", [](Network& n) { n.attributes[0] = ints(K::axis, {2}); }, "expected an axis below 2"},
+            {"float places", [](Network& n) { n.y.dtype = f32; }, "expected int64"},
         });
   check({Op::quantize, {{4}}, {{4}, s8, 1}, {}, {}},
         {

@@ -173,6 +173,11 @@ inline LaneWriter every_op_writer() {
          {ints(K::axis, {1}), ints(K::scatter_reduction, {1})});
   const uint32_t rows_at = w.constant("rows at", {2, 3}, std::vector<int32_t>{0, 1, 2, 0, 1, 2});
   w.step("scatter_nd", Op::scatter_nd, {ga, rows_at, gn}, sn, {ints(K::scatter_reduction, {0})});
+  const uint32_t best = w.output("best", DType::int64, {1, 1, 8, 8}), top = w.output("top", DType::int64, {1, 8, 8, 3});
+  w.step("arg_reduce", Op::arg_reduce, {x}, best, {ints(K::axis, {1}), ints(K::select_last, {1})});
+  w.step("top_k", Op::top_k, {x}, top, {ints(K::axis, {3}), ints(K::largest, {0})});
+  const uint32_t total = w.output("total of ids", DType::int64, {1});
+  w.step("int64 sum", Op::reduce, {ids}, total, {ints(K::axes, {0}), ints(K::reduction, {1})});
   return w;
 }
 

@@ -431,8 +431,9 @@ TEST(ModelFile, RandomCorruption) {
     }
   }
   // Weights, scales and activation numbers may change to others that make sense; everything else must have been noticed.
+  // How many do depends on how much of the file is records, more with every op of the network: of 4000, 94 when it had 45 steps.
   EXPECT_GT(refused, 2000);
-  EXPECT_GT(ran, 100);
+  EXPECT_GT(ran, 50);
 }
 
 }  // namespace
