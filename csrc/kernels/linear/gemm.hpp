@@ -14,6 +14,7 @@
 
 #include "kernels/conv2d/requantize_lanes.hpp"
 #include "kernels/linear/linear_kernel.hpp"
+#include "kernels/simd/loops.hpp"
 
 namespace edgelane {
 namespace {
@@ -41,7 +42,8 @@ EDGELANE_INLINE void finish_row(const LinearArgs& a, typename Path::Acc acc, int
   const int64_t index = static_cast<int64_t>(row) * a.oc + oc;
   if constexpr (!Path::kInt8) {
     const V y = acc + V::load(a.bias + oc);
-    activate_lanes(y, a.activation).store_first(static_cast<float*>(a.y) + index, channels);
+    (a.activation.clamp ? clamp_lanes(y, a.activation.lo, a.activation.hi) : y)
+        .store_first(static_cast<float*>(a.y) + index, channels);
   } else {
     const I sum = acc + I::load(a.bias_s32 + oc);
     const V multiplier = V::load(a.multiplier + oc);
@@ -110,11 +112,28 @@ EDGELANE_INLINE void run_rows(const LinearArgs& a, int tile, int row, int rows, 
   kByRows[rows - 1](a, tile, row);
 }
 
+// Activations that are no clamp come when the rows of a tile are stored: a call from inside of a tile would have to put all of
+// its registers away, for each vector.
+template <class V>
+__attribute__((noinline)) void activate_rows(float* y, int64_t y_step, int rows, int n, const Activation& activation) {
+  const Activation a = activation;
+  for (int r = 0; r < rows; ++r, y += y_step) {
+    for_vectors<V>(n, [&](int64_t i, int lanes) { store(apply_activation(load<V>(y + i, lanes), a), y + i, lanes); });
+  }
+}
+
 template <class Path, int Rows, int Vectors>
 void run_gemm(const LinearArgs& a, int tile, int first_row, int last_row) {
   for (int row = first_row; row < last_row; row += Rows) {
     const int rows = last_row - row < Rows ? last_row - row : Rows;
     run_rows<Path, Vectors>(a, tile, row, rows, std::make_integer_sequence<int, Rows>());
+  }
+  if constexpr (!Path::kInt8) {
+    if (a.activation.clamp) return;
+    constexpr int kChannels = Vectors * Path::Float::width;
+    const int oc = tile * kChannels;
+    activate_rows<typename Path::Float>(static_cast<float*>(a.y) + static_cast<int64_t>(first_row) * a.oc + oc, a.oc,
+                                        last_row - first_row, a.oc - oc < kChannels ? a.oc - oc : kChannels, a.activation.any);
   }
 }
 

@@ -35,7 +35,7 @@ class Gemm final : public PreparedKernel {
       throw Error(StatusCode::invalid_argument, family + ": " + std::to_string(weights.size()) + " weights do not fit " +
                                                     std::to_string(p.oc) + " x " + std::to_string(p.ic) + ", " +
                                                     std::to_string(p.m) + " rows");
-    kernel_ = &kernel_of(kKernels, select_kernel(family.c_str(), family, options));
+    kernel_ = &choose(kernel_candidates(family.c_str(), family, options), p.oc);
     const int step_elements = kernel_->step_bytes / static_cast<int>(sizeof(T));
     depth_ = (p.ic + step_elements - 1) / step_elements;
     tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
@@ -112,6 +112,18 @@ class Gemm final : public PreparedKernel {
   }
 
  private:
+  // The one whose tiles fill up best; the first of several.
+  static const LinearKernel& choose(const std::vector<const KernelEntry*>& candidates, int oc) {
+    const LinearKernel* best = nullptr;
+    int64_t fewest = 0;
+    for (const KernelEntry* entry : candidates) {
+      const LinearKernel& kernel = kernel_of(kKernels, *entry);
+      const int64_t channels = (int64_t{oc} + kernel.tile_channels - 1) / kernel.tile_channels * kernel.tile_channels;
+      if (best == nullptr || channels < fewest) best = &kernel, fewest = channels;
+    }
+    return *best;
+  }
+
   LinearProblem problem_;
   const LinearKernel* kernel_ = nullptr;
   int depth_ = 0, tiles_ = 0;
