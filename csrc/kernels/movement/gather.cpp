@@ -8,6 +8,7 @@
 #include "kernels/check.hpp"
 #include "kernels/convert/requantizer.hpp"
 #include "kernels/function_kernel.hpp"
+#include "kernels/movement/boxes.hpp"
 #include "kernels/movement/quads.hpp"
 #include "kernels/offsets.hpp"
 #include "kernels/split.hpp"
@@ -274,7 +275,6 @@ class TableGather {
       }
       inputs_.push_back(std::move(tables));
     }
-    plan_block();
   }
 
   size_t table_bytes() const {
@@ -284,9 +284,8 @@ class TableGather {
   }
 
   void operator()(const KernelArgs& args) const noexcept {
-    const int outer = blocks_ ? rank_ - 2 : rank_ - 1;  // axes of the loop here
-    int64_t elements = 1;
-    for (int a = outer; a < rank_; ++a) elements *= dims_[a];
+    const int outer = rank_ - 1;  // axes of the loop here
+    const int64_t elements = dims_[outer];
     parallel_ranges(*args.pool, output_.elements() / elements, elements, [&](int64_t begin, int64_t end) {
       int index[kMaxRank] = {};
       int64_t rest = begin;
@@ -295,7 +294,7 @@ class TableGather {
         rest /= dims_[a];
       }
       for (int64_t i = begin; i < end; ++i) {
-        blocks_ ? write_block(args, index) : write_row(args, index);
+        write_row(args, index);
         next_index(index, dims_, outer);
       }
     });
@@ -304,59 +303,11 @@ class TableGather {
 
  private:
   static constexpr int64_t kFill = INT64_MIN;
-  static constexpr int kShortRow = 8;
   struct Input {
     Requantizer requantize;
     std::vector<int64_t> offset[kMaxRank] = {};  // by output axis and index along it, in elements
     int64_t base = 0;
   };
-
-  // A plain transpose, as of pixels shuffled into an image: both sides step evenly along the last two axes.
-  void plan_block() {
-    const auto evenly = [&](int axis) {
-      const std::vector<int64_t>& offset = inputs_[0].offset[axis];
-      for (size_t i = 0; i < offset.size(); ++i) {
-        if (offset[i] == kFill || offset[i] - offset[0] != static_cast<int64_t>(i) * step_of(axis)) return false;
-      }
-      return true;
-    };
-    blocks_ = rank_ >= 2 && inputs_.size() == 1 && inputs_[0].requantize.identity() && output_.elements() > 0;
-    for (int a = std::max(0, rank_ - 2); a < rank_ && blocks_; ++a) {
-      blocks_ = evenly(a) && !(output_.planar() && output_.int8() && a == 1);
-    }
-    for (int a = 0; a < rank_ && blocks_; ++a) {
-      const std::vector<int64_t>& offset = inputs_[0].offset[a];
-      blocks_ = std::find(offset.begin(), offset.end(), kFill) == offset.end();
-    }
-  }
-
-  // Input elements from one index along an axis to the next.
-  int64_t step_of(int axis) const {
-    const std::vector<int64_t>& offset = inputs_[0].offset[axis];
-    return offset.size() < 2 ? 0 : offset[1] - offset[0];
-  }
-
-  void write_block(const KernelArgs& args, const int* index) const {
-    const Input& input = inputs_[0];
-    T* to = static_cast<T*>(args.output) + to_.base();
-    const T* from = static_cast<const T*>(args.inputs[0]) + input.base;
-    for (int a = 0; a < rank_ - 2; ++a) {
-      to += to_.at(a, index[a]);
-      from += input.offset[a][static_cast<size_t>(index[a])];
-    }
-    const int axes[] = {rank_ - 2, rank_ - 1};
-    for (int a : axes) from += input.offset[a][0];
-    // The longer axis inside, unless that would leave runs of memory.
-    const bool swap = dims_[axes[1]] < dims_[axes[0]] && dims_[axes[1]] < kShortRow;
-    const int inner = axes[swap ? 0 : 1], other = axes[swap ? 1 : 0];
-    const int64_t to_step = to_.at(inner, 1), from_step = step_of(inner), to_next = to_.at(other, 1), from_next = step_of(other);
-    const int n = dims_[inner];
-    for (int i = 0; i < dims_[other]; ++i) {
-      T* __restrict t = to + i * to_next;
-      const T* __restrict f = from + i * from_next;
-      for (int x = 0; x < n; ++x) t[x * to_step] = f[x * from_step];
-    }
-  }
 
   void write_row(const KernelArgs& args, const int* index) const {
     const int last = rank_ - 1;
@@ -402,7 +353,6 @@ class TableGather {
   std::vector<int> source_;
   T fill_;
   std::vector<Input> inputs_;
-  bool blocks_ = false;  // written two axes at a time
 };
 
 template <class Gather>
@@ -426,6 +376,7 @@ std::unique_ptr<PreparedKernel> prepare_gather(GatherProblem problem, const Kern
     std::vector<int64_t> places = gather.places();
     return make_gather(entry, std::move(gather), std::move(places));
   }
+  if (std::unique_ptr<PreparedKernel> boxes = prepare_boxes(problem, entry)) return boxes;
   switch (dtype_bytes(problem.output.dtype)) {
     case 1:
       return make_gather(entry, TableGather<uint8_t>(problem, entry.isa));
