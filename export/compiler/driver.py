@@ -17,7 +17,7 @@ from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
 from edgelane.export.compiler.report import CompileReport
 from edgelane.files import write_bytes
 
-JSON_METADATA = ("classes", "preprocessing", "compression")
+JSON_METADATA = ("classes", "preprocessing", "compression", "detection")
 PLAIN_METADATA = ("task",)
 
 
