@@ -20,6 +20,7 @@ _GENERATIONS = {
     ("GenuineIntel", "6", "207"): "Intel Xeon Emerald Rapids",
     ("AuthenticAMD", "25", "1"): "AMD EPYC Milan",
     ("AuthenticAMD", "25", "17"): "AMD EPYC Genoa",
+    ("AuthenticAMD", "26", "2"): "AMD EPYC Turin",
 }
 PEERS = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "torchvision")
 
