@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     write_tiny_network(folder / "tiny.onnx")
     edgelane.compile(folder / "tiny.onnx", folder / "tiny.lane")
+    edgelane.compile(folder / "tiny.onnx", folder / "unproven.lane", golden="none")
     (folder / "frames.raw").write_bytes(bytes(2 * FRAME_BYTES))
     (folder / "half.raw").write_bytes(bytes(FRAME_BYTES // 2))
     (folder / "empty.raw").write_bytes(b"")
@@ -61,6 +62,7 @@ def test_it_runs(words: list[str], expected: str, folder: Path) -> None:
         *(([name, "absent.lane"], "absent.lane: there is no such file") for name in NAMES),
         *(([name, "tiny.onnx"], "not a .lane file") for name in NAMES),
         (["minimal_cpp", "tiny.lane", "two"], "expected a number of threads, found two"),
+        (["camera_loop_cpp", "unproven.lane"], "unproven.lane: self-test failed: expected a golden frame, found none"),
         (["camera_loop_cpp", "tiny.lane", "absent.raw"], "absent.raw: expected frames of 3072 bytes"),
         (["camera_loop_cpp", "tiny.lane", "half.raw"], "half.raw: expected frames of 3072 bytes, found 1536"),
         (["camera_loop_cpp", "tiny.lane", "empty.raw"], "empty.raw: expected frames of 3072 bytes, found 0"),

@@ -13,6 +13,7 @@ enum class StatusCode {
   not_found = 3,         // a file that is not there or cannot be read
   unsupported = 4,       // an instruction set or operator that this build or machine lacks
   out_of_memory = 5,
+  self_test_failed = 6,  // this machine's answer differs from the golden frame, or the file holds none
 };
 
 // The message is one line and holds what was expected and what was found.

@@ -4,7 +4,7 @@
 //
 // frames.raw holds frames one after the other, each as the network's input wants it (row-major, its dtype); it is read round and
 // round. "-" stands for a frame of zeros. A frame's deadline is the next frame; a loop that falls behind skips the frames it
-// missed, as a driver that keeps only the newest one does.
+// missed, as a driver that keeps only the newest one does. The file's golden frame is run first: its self-test must pass.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -60,6 +60,7 @@ int run(int argc, char** argv) {
   const double rate = argc > 3 ? number(argv[3], "frames per second", 0.001, 1e6) : 30.0;
   const int count = argc > 4 ? static_cast<int>(number(argv[4], "frames to run", 1, 1e8)) : 300;
   edgelane::api::Options options;
+  options.self_test = true;  // a machine that computes something else must not drive
   if (argc > 5) options.threads = static_cast<int>(number(argv[5], "threads", 1, 1024));
 
   edgelane::api::Session session(argv[1], options);

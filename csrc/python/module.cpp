@@ -19,6 +19,7 @@ namespace py = pybind11;
 namespace {
 
 using edgelane::Error;
+using edgelane::GoldenRow;
 using edgelane::ProfileRow;
 using edgelane::Session;
 using edgelane::StatusCode;
@@ -54,12 +55,14 @@ py::list describe_all(const std::vector<TensorSpec>& specs) {
 // Python threads may share a session; they take turns, because its activations exist once.
 class PythonSession {
  public:
-  PythonSession(const py::bytes& path, std::optional<int> threads, const std::string& isa, const std::string& cores) {
+  PythonSession(const py::bytes& path, std::optional<int> threads, const std::string& isa, const std::string& cores,
+                bool self_test) {
     const std::string name = path;
     edgelane::SessionOptions options;
     options.threads = threads;
     options.isa = isa;
     options.cores = cores;
+    options.self_test = self_test;
     const py::gil_scoped_release release;
     session_ = Session::load(name, options);
   }
@@ -99,10 +102,16 @@ class PythonSession {
     return list;
   }
 
-  std::optional<double> check_golden() {
-    const py::gil_scoped_release release;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return session_->check_golden();
+  py::list compare_golden() {
+    std::vector<GoldenRow> rows;
+    {
+      const py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(mutex_);
+      rows = session_->compare_golden();
+    }
+    py::list list;
+    for (const GoldenRow& row : rows) list.append(py::make_tuple(text(row.output), row.agrees, row.error, text(row.message)));
+    return list;
   }
 
  private:
@@ -165,12 +174,12 @@ PYBIND11_MODULE(_C, m) {
   m.def("select_cores", &edgelane::select_cores, py::arg("request"));
   m.def("kernels", &kernels);
   py::class_<PythonSession>(m, "Session")
-      .def(py::init<const py::bytes&, std::optional<int>, const std::string&, const std::string&>(), py::arg("path"),
-           py::arg("threads"), py::arg("isa"), py::arg("cores"))
+      .def(py::init<const py::bytes&, std::optional<int>, const std::string&, const std::string&, bool>(), py::arg("path"),
+           py::arg("threads"), py::arg("isa"), py::arg("cores"), py::arg("self_test"))
       .def("run", &PythonSession::run, py::arg("inputs"))
       .def("profile", &PythonSession::profile, py::arg("inputs"), py::arg("repeats"))
       .def("steps", &PythonSession::steps)
-      .def("check_golden", &PythonSession::check_golden)
+      .def("compare_golden", &PythonSession::compare_golden)
       .def_property_readonly("inputs", [](const PythonSession& s) { return describe_all(s.session().inputs()); })
       .def_property_readonly("outputs", [](const PythonSession& s) { return describe_all(s.session().outputs()); })
       .def_property_readonly("metadata", [](const PythonSession& s) { return text(s.session().metadata()); })

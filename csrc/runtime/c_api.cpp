@@ -10,7 +10,7 @@
 
 static_assert(EDGELANE_MAX_RANK == edgelane::kMaxRank);
 static_assert(EDGELANE_UINT8 == static_cast<int>(edgelane::DType::uint8));
-static_assert(EDGELANE_OUT_OF_MEMORY == static_cast<int>(edgelane::StatusCode::out_of_memory));
+static_assert(EDGELANE_SELF_TEST_FAILED == static_cast<int>(edgelane::StatusCode::self_test_failed));
 
 struct edgelane_session {
   std::unique_ptr<edgelane::Session> session;
@@ -59,6 +59,7 @@ edgelane::SessionOptions options_of(const edgelane_options* options) {
   if (options->threads != 0) result.threads = options->threads;
   if (options->isa != nullptr) result.isa = options->isa;
   if (options->cores != nullptr) result.cores = options->cores;
+  result.self_test = options->self_test != 0;
   return result;
 }
 

@@ -129,8 +129,12 @@ struct Step {
   int input(size_t i) const { return i < inputs.size() ? inputs[i] : kAbsent; }
 };
 
+// How far an answer may be from the golden frame's: "Golden frame" in export/FORMAT.md; the bounds are in agreement.cpp.
+enum class GoldenRule : uint32_t { same = 0, close = 1, rounded = 2 };
+
 struct GoldenTensor {
   int tensor = 0;
+  GoldenRule rule = GoldenRule::same;
   Span<const uint8_t> data;  // dense, row-major
 };
 

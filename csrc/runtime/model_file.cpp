@@ -488,7 +488,7 @@ class Parser {
       const size_t at = i * kGoldenBytes;
       const auto index = s_.golden.read<uint32_t>(at);
       const std::string what = message("golden record ", i);
-      check_reserved(s_.golden, at + 4, 4, what);
+      const auto rule = s_.golden.read<uint32_t>(at + 4);
       if (index >= model_.tensors.size())
         fail(kInvalid, what, ": expected a tensor index below ", model_.tensors.size(), ", found ", index);
       const Tensor& t = model_.tensors[index];
@@ -497,13 +497,15 @@ class Parser {
       }
       if (seen[index]) fail(kInvalid, what, ": ", quoted(t.name), " stands twice");
       seen[index] = true;
+      const auto last_rule = static_cast<uint32_t>(t.kind == TensorKind::output ? GoldenRule::rounded : GoldenRule::same);
+      if (rule > last_rule) fail(kInvalid, what, ": expected a rule from 0 to ", last_rule, ", found ", rule);
       const auto offset = s_.golden.read<uint64_t>(at + 8);
       const auto bytes = s_.golden.read<uint64_t>(at + 16);
       const auto expected_bytes = static_cast<uint64_t>(t.elements()) * dtype_bytes(t.dtype);
       if (bytes != expected_bytes)
         fail(kInvalid, what, ": expected ", expected_bytes, " bytes for ", quoted(t.name), ", found ", bytes);
       if (offset % kAlignment != 0) fail(kInvalid, what, ": expected its data at a multiple of 64, found offset ", offset);
-      model_.golden.push_back({static_cast<int>(index), s_.data.range(offset, bytes, what)});
+      model_.golden.push_back({static_cast<int>(index), static_cast<GoldenRule>(rule), s_.data.range(offset, bytes, what)});
       claims_.push_back({offset, bytes, what});
     }
   }

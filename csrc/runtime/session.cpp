@@ -15,6 +15,7 @@
 #include "core/cores.hpp"
 #include "core/pages.hpp"
 #include "kernels/check.hpp"
+#include "runtime/agreement.hpp"
 #include "runtime/layout_plan.hpp"
 #include "runtime/message.hpp"
 #include "runtime/model_file.hpp"
@@ -61,43 +62,6 @@ class BusyGuard {
   std::atomic<bool>& busy_;
   const bool entered_;
 };
-
-double element(const TensorSpec& spec, const uint8_t* data, size_t i) {
-  const auto load = [&](auto value) {
-    std::memcpy(&value, data + i * sizeof(value), sizeof(value));
-    return value;
-  };
-  switch (spec.dtype) {
-    case DType::float32:
-      return load(float{});
-    case DType::int8:
-      return dequantize(load(int8_t{}), spec.quant);
-    case DType::int32:
-      return load(int32_t{});
-    case DType::int64:
-      return static_cast<double>(load(int64_t{}));
-    case DType::boolean:
-    case DType::uint8:
-      return load(uint8_t{});
-  }
-  return 0.0;
-}
-
-// The largest difference relative to the largest expected magnitude. NaN and infinity match themselves only.
-double relative_error(const TensorSpec& spec, const uint8_t* expected, const uint8_t* found) {
-  const size_t count = spec.bytes / dtype_bytes(spec.dtype);
-  double magnitude = 0.0, error = 0.0;
-  for (size_t i = 0; i < count; ++i) {
-    const double e = element(spec, expected, i), f = element(spec, found, i);
-    if (!std::isfinite(e) || !std::isfinite(f)) {
-      if (!(e == f || (std::isnan(e) && std::isnan(f)))) return std::numeric_limits<double>::infinity();
-      continue;
-    }
-    magnitude = std::max(magnitude, std::fabs(e));
-    error = std::max(error, std::fabs(e - f));
-  }
-  return magnitude > 0.0 ? error / magnitude : error;
-}
 
 // Gives the file's copy of weights back to the system once every step that reads them has packed its own.
 class WeightReleaser {
@@ -160,7 +124,9 @@ std::unique_ptr<Session> Session::load(const std::string& name, const SessionOpt
   try {
     Model model = read();
     try {
-      return std::unique_ptr<Session>(new Session(model, isa, threads, cores));
+      std::unique_ptr<Session> session(new Session(model, isa, threads, cores));
+      if (options.self_test) session->self_test();
+      return session;
     } catch (const Error& error) {  // the reader's errors begin with the name already
       throw Error(error.code(), name + ": " + error.what());
     }
@@ -335,15 +301,15 @@ void Session::bind(const Model& model, const std::vector<TensorDesc>& descs) {
 }
 
 void Session::keep_golden(const Model& model) {
-  const auto copy = [&](const std::vector<int>& tensors, std::vector<std::vector<uint8_t>>& to) {
-    for (const int tensor : tensors) {
-      for (const GoldenTensor& g : model.golden) {
-        if (g.tensor == tensor) to.emplace_back(g.data.begin(), g.data.end());
-      }
-    }
+  const auto golden_of = [&](int tensor) {
+    return std::find_if(model.golden.begin(), model.golden.end(), [&](const GoldenTensor& g) { return g.tensor == tensor; });
   };
-  copy(model.inputs, golden_.inputs);
-  copy(model.outputs, golden_.outputs);
+  if (model.golden.empty()) return;
+  for (const int i : model.inputs) golden_.inputs.emplace_back(golden_of(i)->data.begin(), golden_of(i)->data.end());
+  for (const int i : model.outputs) {
+    golden_.outputs.emplace_back(golden_of(i)->data.begin(), golden_of(i)->data.end());
+    golden_.rules.push_back(golden_of(i)->rule);
+  }
 }
 
 void Session::describe_plan(const Model& model, const std::vector<TensorDesc>& descs) {
@@ -449,8 +415,9 @@ std::vector<StepRow> Session::steps() const {
   return rows;
 }
 
-std::optional<double> Session::check_golden() {
-  if (golden_.outputs.empty()) return std::nullopt;
+std::vector<GoldenRow> Session::compare_golden() {
+  std::vector<GoldenRow> rows;
+  if (golden_.outputs.empty()) return rows;
   std::vector<const void*> inputs;
   for (const std::vector<uint8_t>& input : golden_.inputs) inputs.push_back(input.data());
   std::vector<std::vector<uint8_t>> found;
@@ -459,11 +426,27 @@ std::optional<double> Session::check_golden() {
   const BusyGuard guard(busy_);
   guard.expect_entered();
   run_all(inputs.data(), outputs.data(), [](size_t, const auto& f) { f(); });
-  double error = 0.0;
   for (size_t i = 0; i < found.size(); ++i) {
-    error = std::max(error, relative_error(output_specs_[i], golden_.outputs[i].data(), found[i].data()));
+    rows.push_back(compare_output(output_specs_[i], golden_.rules[i], golden_.outputs[i].data(), found[i].data()));
   }
+  return rows;
+}
+
+std::optional<double> Session::check_golden() {
+  std::optional<double> error;
+  for (const GoldenRow& row : compare_golden()) error = std::max(error.value_or(0.0), row.error);
   return error;
+}
+
+void Session::self_test() {
+  const std::vector<GoldenRow> rows = compare_golden();
+  if (rows.empty()) {
+    fail(StatusCode::self_test_failed,
+         "self-test failed: expected a golden frame, found none; compile the file with --golden random or --golden IMAGE");
+  }
+  for (const GoldenRow& row : rows) {
+    if (!row.agrees) fail(StatusCode::self_test_failed, "self-test failed on ", isa_name(isa_), ": ", row.message);
+  }
 }
 
 }  // namespace edgelane

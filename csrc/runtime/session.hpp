@@ -20,6 +20,7 @@ struct SessionOptions {
   std::optional<int> threads;  // the caller's own thread included; without, one for each of `cores`, or one
   std::string isa;             // as select_isa takes it
   std::string cores;           // as select_cores takes it
+  bool self_test = false;      // load only what computes its golden frame's answer, see Session::self_test
 };
 
 // An input or output as the caller sees it: a dense row-major array.
@@ -40,6 +41,14 @@ struct StepRow {
 
 struct ProfileRow : StepRow {
   double time_us = 0.0;
+};
+
+// One output of the golden frame, as this session computes it.
+struct GoldenRow {
+  std::string output;
+  bool agrees = true;
+  double error = 0.0;   // largest difference relative to the largest expected magnitude (absolute where that is 0), dequantised
+  std::string message;  // one line for an output that does not agree
 };
 
 // Throws the Error that stands for Session::run's only failure.
@@ -71,9 +80,15 @@ class Session {
   // The kernel and the packing that this CPU's instruction set got for each step.
   std::vector<StepRow> steps() const;
 
-  // Runs the golden frame. The largest error of any output relative to that output's largest magnitude (absolute where that is
-  // 0); nothing where the file holds no golden frame. Throws Error(invalid_argument) where another thread is in this session.
+  // Runs the golden frame: a row for each output, or none where the file holds no golden frame. Throws Error(invalid_argument)
+  // where another thread is in this session.
+  std::vector<GoldenRow> compare_golden();
+
+  // The largest GoldenRow::error, or nothing where the file holds no golden frame. Throws as compare_golden does.
   std::optional<double> check_golden();
+
+  // Throws Error(self_test_failed) where an output does not agree with the golden frame or the file holds none.
+  void self_test();
 
  private:
   struct BoundStep {
@@ -90,6 +105,7 @@ class Session {
   };
   struct Golden {
     std::vector<std::vector<uint8_t>> inputs, outputs;
+    std::vector<GoldenRule> rules;  // of the outputs
   };
 
   // Weights are taken out of the model's file as they are packed.

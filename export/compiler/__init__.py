@@ -6,6 +6,7 @@
     quantization  float steps between Q/DQ → int8 steps
     patterns      sparsity pattern of each layer, from its zeros alone
     lane_file     the bytes
+    golden        an input with the expected outputs, proven by running the file
 
 It knows ONNX and export/FORMAT.md, never a kernel.
 """
@@ -25,15 +26,18 @@ def compile(
     target: str | os.PathLike[str],
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    golden: bool = True,
+    golden: str | os.PathLike[str] | bool = "random",
 ) -> CompileReport:
     """Compile the ONNX model `source` to the `.lane` file `target` and say what was done, layer by layer.
 
     input_shapes: sizes for inputs with dynamic dimensions, by input name; a dynamic batch is 1 unless it stands here.
-    golden: keep one input and ONNX Runtime's output for it in the file; the report says why where that is not possible.
+    golden: the input of the golden frame, for `Session(..., self_test=True)`: "random" (or True), the path of a picture
+        that is prepared as the model's metadata say, or "none" (or False). The file is run on it on this machine, and
+        holds a golden frame only where its outputs agree with ONNX Runtime's; `report.golden` says why it holds none.
 
     Raises EdgelaneError when the model is missing or malformed, when dimensions stay open, when the target cannot be
-    written, and, naming every node at once, when operators are not supported.
+    written, when the golden frame of a picture is not possible, and, naming every node at once, when operators are not
+    supported.
     """
     from edgelane.export.compiler.driver import compile_model
 

@@ -6,16 +6,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelane._version import __version__
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import activations, lane_file, passes, quantization
 from edgelane.export.compiler.emit import Emitter
-from edgelane.export.compiler.golden import golden_frame
+from edgelane.export.compiler.golden import NoGoldenError, expected_frame, image_inputs, proven_frame, random_inputs
 from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
 from edgelane.export.compiler.report import CompileReport
-from edgelane.files import write_bytes
+from edgelane.files import atomic_path, write_bytes
+
+if TYPE_CHECKING:
+    import onnx
 
 JSON_METADATA = ("classes", "preprocessing", "compression", "detection")
 PLAIN_METADATA = ("task",)
@@ -37,7 +40,7 @@ def compile_model(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     input_shapes: Mapping[str, Sequence[int]] | None,
-    golden: bool,
+    golden: str | os.PathLike[str] | bool,
 ) -> CompileReport:
     """See edgelane.export.compiler.compile."""
     try:
@@ -50,16 +53,40 @@ def compile_model(
     model, digest = onnx_file.load_model(path)
     graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
     optimise(graph)
-    frame, golden_state = golden_frame(model, graph) if golden else ({}, "not written: not asked for")
     metadata: dict[str, Any] = {
         "edgelane_version": __version__,
         "source_sha256": digest,
         **_metadata({entry.key: entry.value for entry in model.metadata_props}),
     }
     emitter = Emitter(graph)
-    content = lane_file.to_bytes(lane_file.LaneFile(emitter.records, emitter.steps, metadata, emitter.golden(frame)))
-    write_bytes(target, content)
-    return CompileReport(str(path), str(target), len(content), emitter.layers(), golden_state, graph.notes)
+    if isinstance(golden, bool):
+        golden = "random" if golden else "none"
+    with atomic_path(target) as temporary:
+        golden_state, parity = _write(temporary, model, graph, emitter, metadata, os.fspath(golden))
+        size = temporary.stat().st_size
+    return CompileReport(str(path), str(target), size, emitter.layers(), golden_state, graph.notes, parity)
+
+
+def _write(
+    place: Path, model: onnx.ModelProto, graph: Graph, emitter: Emitter, metadata: dict[str, Any], golden: str
+) -> tuple[str, dict[str, float]]:
+    """Write the file; return CompileReport's `golden` and `parity`. A golden frame is proven by what was written."""
+    if golden == "none":
+        write_bytes(place, lane_file.to_bytes(emitter.file(metadata)))
+        return "not written: not asked for", {}
+    try:
+        feeds = random_inputs(graph) if golden == "random" else image_inputs(graph, golden, metadata)
+        expected = expected_frame(model, graph, feeds)
+        write_bytes(place, lane_file.to_bytes(emitter.file(metadata, expected)))
+        frame, parity = proven_frame(place, graph, expected)
+        if frame is not expected:
+            write_bytes(place, lane_file.to_bytes(emitter.file(metadata, frame)))
+        return "written", parity
+    except NoGoldenError as error:
+        if golden != "random":
+            raise EdgelaneError(f"no golden frame of {golden}: {error}") from error
+        write_bytes(place, lane_file.to_bytes(emitter.file(metadata)))
+        return f"not written: {error}", {}
 
 
 def _metadata(properties: dict[str, str]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgelane.export.compiler import lane_file
-from edgelane.export.compiler.graph import NONE, Array, Graph, Step, Tensor
-from edgelane.export.compiler.lane_file import StepRecord, TensorRecord
+from edgelane.export.compiler.golden import GoldenFrame
+from edgelane.export.compiler.graph import NONE, Graph, Step, Tensor
+from edgelane.export.compiler.lane_file import LaneFile, StepRecord, TensorRecord
 from edgelane.export.compiler.patterns import BLOCKS, WeightStats, examine
 from edgelane.export.compiler.report import Layer
 
@@ -49,13 +50,14 @@ class Emitter:
             self._tensor(tensor, lane_file.OUTPUT, name)
         self.steps = [self._step(step) for step in graph.steps]
 
-    def golden(self, frame: dict[str, Array]) -> dict[int, Array]:
-        """Map the values of a golden frame to the tensors of the file."""
-        names = {record.name: index for index, record in enumerate(self.records)}
-        return {
-            names[name]: np.ascontiguousarray(value, dtype=self.records[names[name]].dtype)
-            for name, value in frame.items()
-        }
+    def file(self, metadata: dict[str, Any], frame: GoldenFrame | None = None) -> LaneFile:
+        """Return the whole content of the file."""
+        content = LaneFile(self.records, self.steps, metadata)
+        if frame is not None:
+            indices = {record.name: index for index, record in enumerate(self.records)}
+            content.golden = {indices[name]: value for name, value in frame.values.items()}
+            content.golden_rules = {indices[name]: rule for name, rule in frame.rules.items()}
+        return content
 
     def layers(self) -> list[Layer]:
         """Return one report row for each step; call it after the file was laid out, which sets the stored sizes."""

@@ -23,6 +23,7 @@ ABSENT = 0xFFFFFFFF
 DTYPES = ("float32", "int8", "int32", "int64", "bool", "uint8")
 KINDS = ("intermediate", "constant", "input", "output")
 INTERMEDIATE, CONSTANT, INPUT, OUTPUT = range(4)
+SAME, CLOSE, ROUNDED = range(3)  # rules of the golden frame
 # fmt: off
 _OPS = (
     "conv2d", "conv_transpose2d", "linear", "max_pool2d", "average_pool2d", "global_average_pool", "affine",
@@ -94,12 +95,15 @@ class StepRecord:
 
 @dataclass
 class LaneFile:
-    """The whole content of a `.lane` file. `golden` maps a tensor index to its expected value."""
+    """The whole content of a `.lane` file. `golden` maps a tensor index to its expected value, and `golden_rules` an
+    output's to SAME (the default), CLOSE or ROUNDED.
+    """
 
     tensors: list[TensorRecord]
     steps: list[StepRecord]
     metadata: dict[str, Any]
     golden: dict[int, Array] = field(default_factory=dict)
+    golden_rules: dict[int, int] = field(default_factory=dict)
 
 
 def encode_blocks(weights: Array, block_oc: int, block_ic: int) -> tuple[bytes, int]:
@@ -217,7 +221,8 @@ def to_bytes(content: LaneFile) -> bytes:
     golden = bytearray()
     for index, value in content.golden.items():
         stored = np.ascontiguousarray(value).tobytes()
-        golden += GOLDEN_RECORD.pack(index, 0, table.add_data(stored), len(stored))
+        rule = content.golden_rules.get(index, SAME)
+        golden += GOLDEN_RECORD.pack(index, rule, table.add_data(stored), len(stored))
     metadata = json.dumps(content.metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     sections = (table.strings, tensors, steps, io, attributes, table.cells, metadata, golden)
 
@@ -308,8 +313,10 @@ def from_bytes(content: bytes) -> LaneFile:
         reads = [None if index == ABSENT else index for index in indices[:-1]]
         steps.append(StepRecord(string(text, length), op_names[op], reads, indices[-1], attributes))
 
-    golden = {}
-    for index, _, offset, size in GOLDEN_RECORD.iter_unpack(sections["golden"]):
+    golden, rules = {}, {}
+    for index, rule, offset, size in GOLDEN_RECORD.iter_unpack(sections["golden"]):
         tensor = tensors[index]
         golden[index] = np.frombuffer(data[offset : offset + size], np.dtype(tensor.dtype)).reshape(tensor.shape)
-    return LaneFile(tensors, steps, json.loads(sections["metadata"]), golden)
+        if tensor.kind == OUTPUT:
+            rules[index] = rule
+    return LaneFile(tensors, steps, json.loads(sections["metadata"]), golden, rules)

@@ -34,6 +34,8 @@ class CompileReport:
     layers: list[Layer]
     golden: str  # "written", or "not written: " and the reason
     notes: list[str] = field(default_factory=list)
+    # Of each output for the golden frame on this machine: largest difference from ONNX Runtime / largest magnitude.
+    parity: dict[str, float] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:

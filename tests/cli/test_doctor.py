@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgelane import doctor
+from edgelane import EdgelaneError, doctor
 from edgelane.extras import EXTRA_OF
 
 
@@ -25,10 +25,17 @@ def test_the_golden_network_runs_on_every_instruction_set():
 
 def test_a_wrong_golden_result_is_broken(monkeypatch):
     runtime = pytest.importorskip("edgelane.runtime", reason="the extension is not built")
-    monkeypatch.setattr(runtime.Session, "check_golden", lambda self: 0.5)
+
+    class Wrong(runtime.Session):
+        def __init__(self, path, isa=None, self_test=False, **options):
+            if self_test:
+                raise EdgelaneError(f"tiny.lane: self-test failed on {isa}")
+            super().__init__(path, isa=isa, **options)
+
+    monkeypatch.setattr(runtime, "Session", Wrong)
     finding = doctor._golden()
     assert (finding.status, finding.fix) == ("broken", "report this as a bug")
-    assert "error 0.5" in finding.detail
+    assert "self-test failed on scalar" in finding.detail
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):

@@ -196,14 +196,19 @@ def test_compile_says_which_layers_stay_float(capsys, tmp_path, monkeypatch):
     assert "warning: golden frame not written: no reason\n" in err
 
 
-def test_compile_says_how_this_cpu_runs_each_layer(capsys, tmp_path):
+def pointwise_network(path):
+    """One 1x1 convolution, half of whose 4x1 blocks are zero."""
     weights = np.zeros((8, 8, 1, 1), np.float32)
     weights[:4, ::2] = 1
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], "conv")
     x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 8, 32, 32)) for name in "xy")
     graph = onnx.helper.make_graph([node], "g", [x], [y], [onnx.numpy_helper.from_array(weights, "w")])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, tmp_path / "m.onnx")
+    onnx.save(model, path)
+
+
+def test_compile_says_how_this_cpu_runs_each_layer(capsys, tmp_path):
+    pointwise_network(tmp_path / "m.onnx")
     assert main(["compile", str(tmp_path / "m.onnx"), "--json"]) == 0
     here = json.loads(capsys.readouterr().out)["here"]
     (step,) = here["steps"]
@@ -213,3 +218,23 @@ def test_compile_says_how_this_cpu_runs_each_layer(capsys, tmp_path):
     table = capsys.readouterr().out
     assert "runs as" in table
     assert step["kernel"] in "".join(table.split())
+
+
+def test_golden_frames_from_compile_to_self_test(capsys, tmp_path):
+    source, target = tmp_path / "m.onnx", tmp_path / "m.lane"
+    pointwise_network(source)
+    assert main(["compile", str(source)]) == 0
+    assert "golden frame (random): outputs differ from ONNX Runtime's by at most " in capsys.readouterr().out
+    assert main(["bench", str(target), "--self-test", "--seconds", "0.1", "--json", "-"]) == 0
+    capsys.readouterr()
+
+    assert main(["compile", str(source), "--golden", "none"]) == 0
+    captured = capsys.readouterr()
+    assert "golden frame" not in captured.out + captured.err
+    for words in (["run", str(target), str(source)], ["bench", str(target)]):
+        assert main([*words, "--self-test"]) == 1
+        assert "m.lane: self-test failed: expected a golden frame, found none" in error_line(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.lane", "m.onnx"]
+
+    assert main(["compile", str(source), "--golden", "absent.png"]) == 1
+    assert "golden frame absent.png: expected the model to say how to prepare a picture" in error_line(capsys)

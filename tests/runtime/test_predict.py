@@ -117,6 +117,15 @@ def test_a_folder_that_is_its_own_output_is_read_the_same_again(model, pictures,
     assert [p.source for p in run(model, folder, folder).predictions] == [p.source for p in first.predictions]
 
 
+def test_a_self_test_comes_first(model, pictures, tmp_path):
+    assert [p.label for p in run(model, pictures / "red.png", self_test=True).predictions] == ["red"]
+    unproven = tmp_path / "unproven.lane"
+    edgelane.compile(model.with_suffix(".onnx"), unproven, golden="none")
+    with pytest.raises(EdgelaneError, match=r"unproven.lane: self-test failed: expected a golden frame, found none"):
+        run(unproven, pictures / "red.png", tmp_path / "out", self_test=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_image_without_an_output_folder_writes_nothing(model, pictures):
     before = set(pictures.iterdir())
     report = run(model, pictures / "red.png")

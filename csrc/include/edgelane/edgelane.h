@@ -29,7 +29,8 @@ typedef enum edgelane_status {
   EDGELANE_INVALID_FILE = 2,     /* a .lane file that is damaged, of another version, or not one */
   EDGELANE_NOT_FOUND = 3,        /* a file that is not there or cannot be read */
   EDGELANE_UNSUPPORTED = 4,      /* an instruction set or operator that this build or machine lacks */
-  EDGELANE_OUT_OF_MEMORY = 5
+  EDGELANE_OUT_OF_MEMORY = 5,
+  EDGELANE_SELF_TEST_FAILED = 6 /* this machine's answer differs from the file's golden frame, or the file holds none */
 } edgelane_status;
 
 typedef enum edgelane_dtype {
@@ -53,6 +54,9 @@ typedef struct edgelane_options {
    * yourself (taskset, pthread_setaffinity_np). Sessions with the same cores, or without, share their threads: one that finds
    * them at work for another session runs on its calling thread alone. */
   const char* cores;
+  /* 1: run the golden frame of the file once while loading, and refuse with EDGELANE_SELF_TEST_FAILED where an output does not
+   * agree with it or the file holds none. */
+  int self_test;
 } edgelane_options;
 
 /* An input or output: a dense row-major array. `name` lives as long as the session. */

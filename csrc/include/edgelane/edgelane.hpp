@@ -28,9 +28,10 @@ inline void check(edgelane_status status) {
 }
 
 struct Options {
-  int threads = 0;    // 0: one for each of `cores`, or one
-  std::string isa;    // empty: EDGELANE_ISA, else the best one
-  std::string cores;  // "2,3" or "0-3", see edgelane_options; empty: EDGELANE_CORES, else any
+  int threads = 0;         // 0: one for each of `cores`, or one
+  std::string isa;         // empty: EDGELANE_ISA, else the best one
+  std::string cores;       // "2,3" or "0-3", see edgelane_options; empty: EDGELANE_CORES, else any
+  bool self_test = false;  // refuse a file whose golden frame this machine does not compute, see edgelane_options
 };
 
 // A loaded network. It moves and does not copy; one thread at a time may use it.
@@ -86,7 +87,7 @@ class Session {
 
   static edgelane_options c_options(const Options& options) {
     return {options.threads, options.isa.empty() ? nullptr : options.isa.c_str(),
-            options.cores.empty() ? nullptr : options.cores.c_str()};
+            options.cores.empty() ? nullptr : options.cores.c_str(), options.self_test ? 1 : 0};
   }
 
   void own(edgelane_session* session) {

@@ -67,6 +67,7 @@ def compare(
     *,
     threads: Sequence[int] = (1,),
     seconds: float = 10.0,
+    self_test: bool = False,
     progress: Callable[[str, float], object] | None = None,
 ) -> Comparison:
     """Time the `.lane` file `model` against other engines, interleaved, once for each thread count, `seconds` each.
@@ -74,16 +75,16 @@ def compare(
     `against` holds engine names; each runs the ONNX file beside the model (`model.lane` → `model.onnx`; torch:
     `compressed.pt` or `model.pt`), or `ENGINE=FILE` to time another file, for instance the dense network that `model`
     was pruned from. Engines on the model's own file must compute the same outputs as edgelane, or nothing is timed.
-    Inputs are random and seeded. The baseline of the speed-ups is the first engine of `against`, or edgelane where
-    there is none.
+    Inputs are random and seeded. With `self_test`, edgelane computes the golden frame of `model` first. The baseline of
+    the speed-ups is the first engine of `against`, or edgelane where there is none.
 
-    Raises EdgelaneError for a missing file, an unknown engine, an ONNX file that `model` was not compiled from, or
-    outputs that disagree.
+    Raises EdgelaneError for a missing file, an unknown engine, an ONNX file that `model` was not compiled from,
+    outputs that disagree, or a self-test that fails.
     """
     from edgelane.runtime import Session
 
     path = Path(model)
-    session = Session(path)
+    session = Session(path, self_test=self_test)
     feeds = random_feeds(session.inputs)
     targets = [_parse_target(text, path, session.metadata) for text in against]
     own_file = {"edgelane": True, **{name: own for name, _, _, own in targets}}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgelane.bench.timing import BenchmarkResult
-from edgelane.cli.console import CoresOption, out, print_json, print_table, progress_bar, use_cores, warn
+from edgelane.cli.console import CoresOption, SelfTestFlag, out, print_json, print_table, progress_bar, use_cores, warn
 from edgelane.errors import EdgelaneError
 from edgelane.files import make_folder, write_json
 
@@ -21,6 +21,7 @@ def bench(
     ] = "",
     threads: Annotated[str, typer.Option(help="Thread counts, one comparison for each, as 1,2.")] = "1",
     cores: CoresOption = None,
+    self_test: SelfTestFlag = False,
     seconds: Annotated[float, typer.Option(help="Measuring time for each thread count.")] = 10.0,
     json: Annotated[
         str | None,
@@ -42,7 +43,12 @@ def bench(
     engines = [name.strip() for name in against.split(",") if name.strip()]
     with progress_bar("measuring") as update:
         comparison = compare(
-            model, engines, threads=counts, seconds=seconds, progress=lambda stage, fraction: update(fraction, stage)
+            model,
+            engines,
+            threads=counts,
+            seconds=seconds,
+            self_test=self_test,
+            progress=lambda stage, fraction: update(fraction, stage),
         )
     for count, result in comparison.results.items():
         for message in result.warnings:

@@ -20,6 +20,13 @@ def compile(
     input_shape: Annotated[
         list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1x3x224x224.")
     ] = None,
+    golden: Annotated[
+        str,
+        typer.Option(
+            metavar="IMAGE|random|none",
+            help="Input of the golden frame, by which --self-test later proves that a machine computes right.",
+        ),
+    ] = "random",
     json: JsonFlag = False,
 ) -> None:
     """Compile an ONNX file to a .lane file; say what became of each layer, and how this machine's CPU would run it."""
@@ -29,10 +36,10 @@ def compile(
     target = model.with_suffix(".lane") if output is None else output
     shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
     with working("compiling"):
-        report = compile_model(model, target, input_shapes=shapes)
+        report = compile_model(model, target, input_shapes=shapes, golden=golden)
     for note in report.notes:
         warn(note)
-    if report.golden != "written":
+    if report.golden != "written" and golden != "none":
         warn(f"golden frame {report.golden}")
     session = Session(target)
     steps = session.steps()
@@ -60,6 +67,12 @@ def compile(
     out().print(
         f"wrote {target}: {human_bytes(report.bytes)}, {macs / 1e6:.1f} of {dense / 1e6:.1f} MMAC remain", markup=False
     )
+    if report.parity:
+        out().print(
+            f"golden frame ({golden}): outputs differ from ONNX Runtime's by at most {max(report.parity.values()):.1e} "
+            "of the largest magnitude",
+            markup=False,
+        )
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

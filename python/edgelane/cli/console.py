@@ -19,6 +19,10 @@ ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of
 IsaOption = Annotated[
     str | None, typer.Option("--isa", help="Force a kernel set, for instance avx2; `edgelane doctor` lists them.")
 ]
+SelfTestFlag = Annotated[
+    bool,
+    typer.Option("--self-test", help="First run the file's golden frame; stop where this CPU's answer differs."),
+]
 CoresOption = Annotated[
     str | None, typer.Option("--cores", help="CPUs to stay on, one for each thread at least, as 2,3 or 0-3.")
 ]

@@ -11,6 +11,7 @@ from edgelane.cli.console import (
     CoresOption,
     IsaOption,
     JsonFlag,
+    SelfTestFlag,
     ThreadsOption,
     out,
     print_json,
@@ -33,6 +34,7 @@ def run(
     threads: ThreadsOption = 1,
     isa: IsaOption = None,
     cores: CoresOption = None,
+    self_test: SelfTestFlag = False,
     json: JsonFlag = False,
 ) -> None:
     """Run a compiled network on pictures: predictions, overlays, and the latency from decoded image to answer."""
@@ -44,7 +46,7 @@ def run(
         def progress(done: int, total: int | None) -> None:
             update(done / total if total else 0.0, f"{done}/{total or '?'}")
 
-        report = run_model(model, source, output, threads=threads, isa=isa, progress=progress)
+        report = run_model(model, source, output, threads=threads, isa=isa, self_test=self_test, progress=progress)
     for name in report.skipped:
         warn(f"skipped: {name}")
     if json:

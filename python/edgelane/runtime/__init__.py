@@ -1,5 +1,5 @@
 """Running compiled networks: a typed face over the C++ runtime."""
 
-from edgelane.runtime.session import ProfileRow, Session, StepRow, TensorSpec
+from edgelane.runtime.session import GoldenRow, ProfileRow, Session, StepRow, TensorSpec
 
-__all__ = ["ProfileRow", "Session", "StepRow", "TensorSpec"]
+__all__ = ["GoldenRow", "ProfileRow", "Session", "StepRow", "TensorSpec"]

@@ -73,9 +73,11 @@ class Classifier:
     Raises EdgelaneError when the file is not a classifier for one RGB image, or does not say how to prepare an image.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, self_test: bool = False
+    ) -> None:
         self.path = Path(path)
-        self.session = Session(path, threads=threads, isa=isa)
+        self.session = Session(path, threads=threads, isa=isa, self_test=self_test)
         metadata = self.session.metadata
         task = metadata.get("task", "classification")
         if task != "classification":
@@ -223,18 +225,19 @@ def run(
     *,
     threads: int = 1,
     isa: str | None = None,
+    self_test: bool = False,
     progress: Callable[[int, int | None], object] | None = None,
 ) -> RunReport:
     """Classify an image, every frame of a video, or everything in a folder with the `.lane` file `model`.
 
     With `out`, writes `predictions.json` and for each image `NAME.overlay.jpg`, for each video `NAME.overlay.mp4`
     into that folder. In a folder an unreadable file is skipped and listed. `progress` gets (done, total), total None
-    while a video's length is unknown. One inference before the first picture is not counted, so the latencies are
-    those of a warm session.
+    while a video's length is unknown. `self_test` is that of `Session`. One inference before the first picture is not
+    counted, so the latencies are those of a warm session.
 
     Raises EdgelaneError for a model or source that cannot be used, and when nothing in a folder could be read.
     """
-    classifier = Classifier(model, threads=threads, isa=isa)
+    classifier = Classifier(model, threads=threads, isa=isa, self_test=self_test)
     sources = find_sources(source)
     folder = None if out is None else Path(out)
     classifier.logits(np.zeros((1, 3, classifier.preprocessing.height, classifier.preprocessing.width), np.float32))

@@ -64,6 +64,20 @@ class ProfileRow(StepRow):
     time_us: float
 
 
+@dataclass(frozen=True)
+class GoldenRow:
+    """An output of the golden frame as this machine computes it.
+
+    `error` is the largest difference relative to the largest expected magnitude (absolute where that is zero).
+    `message` is one line for an output that does not agree by the rule of export/FORMAT.md, "Golden frame", else empty.
+    """
+
+    output: str
+    agrees: bool
+    error: float
+    message: str
+
+
 class Session:
     """A compiled network that runs on this machine's CPU.
 
@@ -74,14 +88,15 @@ class Session:
     (`taskset`, `os.sched_setaffinity`). Sessions with the same cores, or without, share their threads: one that finds
     them at work for another session runs on its calling thread alone. `isa` forces a kernel set ("scalar", "avx2",
     "avx_vnni", "avx512", "avx512_vnni"; on Arm "neon", "neon_dotprod", "neon_i8mm"); None takes the environment
-    variable EDGELANE_ISA, else the best one that this CPU has.
+    variable EDGELANE_ISA, else the best one that this CPU has. `self_test` runs the file's golden frame once and
+    refuses a file whose answer differs on this CPU, or that holds none.
 
     Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python
     threads may share a session and take turns; for runs at the same time, load one for each.
 
     Raises EdgelaneError where the file is missing, damaged or of a newer version, where `threads`, `isa` or `cores`
-    make no sense, and for a CPU that this process may not use.
+    make no sense, for a CPU that this process may not use, and for a self-test that fails.
     """
 
     def __init__(
@@ -90,14 +105,21 @@ class Session:
         threads: int | None = None,
         isa: str | None = None,
         cores: Sequence[int] | str | None = None,
+        self_test: bool = False,
     ) -> None:
         name = os.fspath(path)
         if "\0" in name:
             raise EdgelaneError(f"expected a path, found {name!r}")
         if isa is not None and not isinstance(isa, str):
             raise EdgelaneError(f"expected isa to be a name such as 'avx2', found {isa!r}")
+        if not isinstance(self_test, bool):
+            raise EdgelaneError(f"expected self_test to be True or False, found {self_test!r}")
         self._session = _C.Session(
-            os.fsencode(name), None if threads is None else _integer(threads, "threads"), isa or "", _core_list(cores)
+            os.fsencode(name),
+            None if threads is None else _integer(threads, "threads"),
+            isa or "",
+            _core_list(cores),
+            self_test,
         )
         self._path = name
         self.inputs: tuple[TensorSpec, ...] = _specs(self._session.inputs)
@@ -146,14 +168,16 @@ class Session:
         """Return the steps in the order of their execution, with the kernel and packing that each got on this CPU."""
         return [StepRow(*row) for row in self._session.steps()]
 
-    def check_golden(self) -> float | None:
-        """Run the input that the compiler stored in the file and compare with the outputs that it expects.
+    def compare_golden(self) -> list[GoldenRow]:
+        """Run the input that the compiler stored in the file and compare each output with the one that it expects.
 
-        Returns the largest error of any output relative to that output's largest magnitude, or None where the file
-        holds no golden frame. A float32 network is right up to about 1e-4; int8 outputs up to a step or two of their
-        scale.
+        Returns no rows where the file holds no golden frame.
         """
-        return self._session.check_golden()
+        return [GoldenRow(*row) for row in self._session.compare_golden()]
+
+    def check_golden(self) -> float | None:
+        """Return the largest `error` of `compare_golden`, or None where the file holds no golden frame."""
+        return max((row.error for row in self.compare_golden()), default=None)
 
     def plan(self) -> str:
         """Return the memory plan as text: for every step its kernel, and its buffers' places, sizes and lifetimes."""

@@ -99,6 +99,8 @@ TEST_F(CApi, SameResultsFromMemoryAndThroughTheOwner) {
   EXPECT_FALSE(moved.check_golden().has_value());
   EXPECT_EQ(moved.profile(inputs_, 1).size(), inputs_.size() + testing::every_op_writer().steps.size() + outputs_.size());
   EXPECT_THROW(api::Session("/nonexistent.lane"), api::Error);
+  options.self_test = true;
+  EXPECT_THROW(api::Session(path_, options), api::Error);
 }
 
 TEST_F(CApi, EveryMistakeHasItsCodeAndMessage) {
@@ -125,6 +127,10 @@ TEST_F(CApi, EveryMistakeHasItsCodeAndMessage) {
   options.threads = 2;
   expect(edgelane_load(path_.c_str(), &options, &s), EDGELANE_INVALID_ARGUMENT,
          "expected a CPU for each of 2 threads, found cores");
+  options = {};
+  options.self_test = 1;
+  expect(edgelane_load(path_.c_str(), &options, &s), EDGELANE_SELF_TEST_FAILED, "expected a golden frame, found none");
+  EXPECT_EQ(s, nullptr);
   expect(edgelane_load_memory(nullptr, 5, nullptr, &s), EDGELANE_INVALID_ARGUMENT, "expected a file in memory");
   expect(edgelane_load_memory(bytes_.data(), 0, nullptr, &s), EDGELANE_INVALID_FILE, "not a .lane file");
   expect(edgelane_load_memory(bytes_.data(), bytes_.size() - 1, nullptr, &s), EDGELANE_INVALID_FILE, "cut off");

@@ -44,7 +44,7 @@ struct AttributeRecord {
 static_assert(sizeof(AttributeRecord) == 16);
 
 struct GoldenRecord {
-  uint32_t tensor = 0, reserved = 0;
+  uint32_t tensor = 0, rule = 0;
   uint64_t data_offset = 0, data_bytes = 0;
 };
 static_assert(sizeof(GoldenRecord) == 24);

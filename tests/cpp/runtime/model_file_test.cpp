@@ -359,7 +359,8 @@ TEST(ModelFile, GoldenFrame) {
       {"offset", [](LaneWriter& w) { w.golden[0].data_offset = 1 << 20; }, "of the data section, which has"},
       {"alignment", [](LaneWriter& w) { w.golden[0].data_offset = 8; }, "at a multiple of 64"},
       {"overlap", [](LaneWriter& w) { w.golden[1].data_offset = 0; }, "overlaps"},
-      {"reserved", [](LaneWriter& w) { w.golden[1].reserved = 1; }, "expected reserved bytes to be 0"},
+      {"rule", [](LaneWriter& w) { w.golden[1].rule = 3; }, "golden record 1: expected a rule from 0 to 2, found 3"},
+      {"rule of an input", [](LaneWriter& w) { w.golden[0].rule = 1; }, "golden record 0: expected a rule from 0 to 0, found 1"},
   };
   for (const RecordCase& c : cases) {
     SCOPED_TRACE(c.name);
