@@ -11,7 +11,7 @@ small tensors) and by more on none, and the float32 outputs by 1e-4 as above.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +76,12 @@ def compare_torch_onnx(
         for value in inputs
     )
     proto = _load(path)
-    whole = _session(proto, name)
+    whole = session(proto, name)
     names = [entry.name for entry in whole.get_inputs()]
-    quantizers = _cut(proto)
-    pieces = _session(proto, name)
+    levels_of = {node.name: node.output[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    forced = cut(proto, dict.fromkeys(levels_of.values(), np.dtype(np.int8)))
+    quantizers = {node: forced[level] for node, level in levels_of.items()}
+    pieces = session(proto, name)
     largest = mean = off_by_one = end_to_end = 0.0
     for values in (inputs, noise):
         expected, levels = _run_torch(model, values)
@@ -111,27 +113,27 @@ def _load(path: str | os.PathLike[str]) -> Any:
     return onnx.load(os.fspath(path))
 
 
-def _cut(proto: Any) -> dict[str, str]:
-    """Make the result of every QuantizeLinear an output, and let its readers read a new input instead.
+def cut(proto: Any, values: Mapping[str, np.dtype[Any]]) -> dict[str, str]:
+    """Make each of `values`, integers of the given type, an output, and let its readers read a new input instead.
 
-    Changes `proto`; returns the new input's name for each QuantizeLinear node's name, in the order of the outputs.
+    Changes `proto`; the new outputs follow the old ones in the order of `values`. Returns the new inputs' names.
     """
     import onnx
 
-    graph, inputs, renamed = proto.graph, {}, {}
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear":
-            level = node.output[0]
-            inputs[node.name] = renamed[level] = f"{level}/forced"
-            graph.output.append(onnx.helper.make_tensor_value_info(level, onnx.TensorProto.INT8, None))
-            graph.input.append(onnx.helper.make_tensor_value_info(renamed[level], onnx.TensorProto.INT8, None))
+    graph, forced = proto.graph, {value: f"{value}/forced" for value in values}
+    for value, dtype in values.items():
+        element = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+        if all(output.name != value for output in graph.output):
+            graph.output.append(onnx.helper.make_tensor_value_info(value, element, None))
+        graph.input.append(onnx.helper.make_tensor_value_info(forced[value], element, None))
     for node in graph.node:
         for index, value in enumerate(node.input):
-            node.input[index] = renamed.get(value, value)
-    return inputs
+            node.input[index] = forced.get(value, value)
+    return forced
 
 
-def _session(proto: Any, name: str) -> Any:
+def session(proto: Any, name: str) -> Any:
+    """Load a model into ONNX Runtime as it is written, without fusing. Raises EdgelaneError, naming `name`."""
     try:
         import onnxruntime
     except ImportError as error:

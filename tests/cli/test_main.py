@@ -18,7 +18,7 @@ from edgelane.cli.console import human_bytes, use_cores
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.report import CompileReport
 
-VERBS = ("train", "compress", "export", "compile", "run", "bench", "demo", "doctor")
+VERBS = ("train", "compress", "export", "compile", "run", "bench", "check", "demo", "doctor")
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -66,6 +66,9 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["bench", "absent.lane"], "absent.lane"),
         (["bench", "absent/network.lane"], "absent/network.lane"),
         (["export", "absent"], "absent"),
+        (["check", "absent.onnx"], "absent.onnx does not exist"),
+        (["check", "absent.onnx", "--isa", "fast"], "this CPU has no kernel set 'fast'"),
+        (["check", "absent.onnx", "--input-shape", "images=1xtwo"], "expected an input shape such as"),
         (["compress", "absent", "--int8"], "absent"),
         (["train", "resnet18", "--data", "absent", "-o", "x"], "absent"),
     ],

@@ -108,6 +108,20 @@ def test_6_bench(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "<svg" in (run / "report.html").read_text()
 
 
+def test_beside_them_check(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether torch, ONNX Runtime and every kernel set here agree about what the verbs have made."""
+    capsys.readouterr()
+    edgelane_command("check", run, "--isa", "all", "--data", "scenes", "--json")
+    result = json.loads(capsys.readouterr().out)
+    compared = [comparison["other"] for comparison in result["comparisons"]]
+    assert compared[0] == str(run / "compressed.pt")
+    assert len(compared) == 1 + len(edgelane._C.available_isas())
+    counts = {metrics["count"] for metrics in result["metrics"].values()}
+    assert counts == {len(load("scenes", image_size=SIZE, limit=ITEMS).test)}, "the run's own held-out split"
+    pruned = [row for row in result["layers"] if row["pattern"] == "4x4"]
+    assert sum(row["dense_us"] for row in pruned) > sum(row["sparse_us"] for row in pruned), "the zeros pay"
+
+
 def zeros(session: edgelane.Session) -> dict[str, np.ndarray]:
     """An input of the right shape."""
     return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inputs}
