@@ -118,6 +118,17 @@ def test_uint8_activations(tmp_path: Path) -> None:
     assert sum(row.dtype == "int8" for row in result.layers) >= 4
 
 
+def test_values_inside_local_functions(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 17, "local": 1]>
+        agraph (float[1,3,12,12] x) => (float[1,3,12,12] y) { h = local.soften(x) y = Relu(h) }
+        <domain: "local", opset_import: ["": 17]> soften (a) => (c) { b = Sigmoid(a) d = Tanh(b) c = Neg(d) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    compile(tmp_path / "m.onnx", tmp_path / "m.lane")
+    result = compare(OnnxModel(tmp_path / "m.onnx"), LaneModel(tmp_path / "m.lane"), [FRAME], layers=True)
+    assert result.ok
+    assert [row.op for row in result.layers] == ["Sigmoid", "Tanh", "Neg", "Relu"]
+
+
 def test_a_file_that_names_no_values_is_not_called_equal(folder: Path, tmp_path: Path) -> None:
     content = lane_file.read(folder / "int8.lane")
     for number, tensor in enumerate(content.tensors):

@@ -52,6 +52,7 @@ def test_onnx_and_lane(tmp_path: Path) -> None:
     np.testing.assert_array_equal(lane.values({"x": X}, ["y"])["y"], lane.run({"x": X})["y"])
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch wants torch.export instead; files are there all the same
 def test_torch_files(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelane.check.compare import Comparison, compare
 from edgelane.check.inputs import noise, read_frame
@@ -17,8 +17,10 @@ from edgelane.check.task import accuracies, load_data
 from edgelane.check.unsupported import Obstacle, obstacles, partial_rows
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.unsupported import UnsupportedNodes
-from edgelane.export.lint import Finding, lint
 from edgelane.export.parity import TOLERANCE
+
+if TYPE_CHECKING:
+    from edgelane.export.lint import Finding
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Check:
     layers: list[LayerRow] = field(default_factory=list)
     unsupported: list[Obstacle] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    quantized: bool = False  # whether the ONNX model has Q/DQ that the findings are about
     findings: list[Finding] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     data: str = ""
@@ -51,6 +54,7 @@ class Check:
             "unsupported": [asdict(node) for node in self.unsupported],
             "notes": self.notes,
             "layers": [row.to_dict() for row in self.layers],
+            "quantized": self.quantized,
             "findings": [finding.to_dict() for finding in self.findings],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "data": self.data,
@@ -86,6 +90,10 @@ def check(
     with tempfile.TemporaryDirectory() as folder:
         lanes: list[LaneModel] = []
         if isinstance(reference, OnnxModel):
+            from edgelane.export.lint import lint
+            from edgelane.export.qdq_view import View
+
+            result.quantized = View(reference.proto).quantized
             result.findings = lint(reference.proto)
             lane = _compiled(reference, Path(folder) / "model.lane", input_shapes, result)
             lanes = [] if lane is None else [LaneModel(lane, isa, threads, "compiled") for isa in isas]

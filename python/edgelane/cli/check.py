@@ -113,7 +113,8 @@ def print_check(result: Check, layers: bool) -> None:
     _print_unsupported(result)
     if result.layers:
         _print_layers(result)
-    _print_findings(result.findings)
+    if result.quantized:
+        _print_findings(result.findings)
     for comparison in result.comparisons:
         _print_comparison(comparison, layers)
     if result.metrics:
@@ -169,8 +170,6 @@ def _gain(row: LayerRow) -> float | None:
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    if not findings:
-        return
     errors = sum(finding.severity == "error" for finding in findings)
     out().print(
         f"Q/DQ for TensorRT 10 and 11: {_many(errors, 'error')}, {len(findings) - errors} that cost speed", markup=False
