@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/border.hpp"
+#include "kernels/check.hpp"
 #include "kernels/kernel.hpp"
 #include "kernels/offsets.hpp"
 #include "kernels/split.hpp"
@@ -138,6 +139,21 @@ class StridedWalk {
   int count_ = 0;
   Offsets base_;
 };
+
+// Whether the output may take the place of an operand: of its shape and layout, which is read an element at a time, where the
+// result goes.
+inline bool replaceable(const TensorDesc& operand, const TensorDesc& output) {
+  bool same = operand.rank == output.rank;
+  for (int a = 0; same && a < operand.rank; ++a) same = operand.dims[a] == output.dims[a];
+  return same && same_memory(operand, output);
+}
+
+inline void check_broadcast(const char* step, const TensorDesc& operand, const TensorDesc& output) {
+  bool fits = operand.rank <= output.rank;
+  for (int a = 0; fits && a < operand.rank; ++a)
+    fits = operand.dims[a] == 1 || operand.dims[a] == output.dims[output.rank - operand.rank + a];
+  check(fits, step, shape_text(operand) + " does not broadcast to " + shape_text(output));
+}
 
 // n elements that lie `stride` apart, side by side: where they are, or copied to `block`.
 template <class T>

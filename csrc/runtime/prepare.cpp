@@ -178,6 +178,8 @@ class StepPreparer {
         return prepare_scatter_nd(desc(0), desc(1), desc(2), y_, static_cast<ScatterReduction>(a_.scatter_reduction), options_);
       case Op::cast:
         return prepare_cast(desc(0), y_, options_);
+      case Op::where:
+        return prepare_where({desc(0), desc(1), desc(2), y_}, options_);
       case Op::recode:
         return prepare_recode(desc(0), y_, options_);
       case Op::matmul:

@@ -1,146 +1,94 @@
 // prepare_binary: brings numpy broadcasting down to the runs of rows.hpp.
-#include <vector>
 
 #include "kernels/access.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
 #include "kernels/elementwise/elementwise.hpp"
+#include "kernels/elementwise/integers.hpp"
 #include "kernels/elementwise/rows.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/split.hpp"
+#include "kernels/strided.hpp"
 
 namespace edgelane {
 namespace {
 
-// Axis of `t` that lies under axis `axis` of the output, or -1 where t has none or repeats along it.
-int operand_axis(const TensorDesc& t, const TensorDesc& output, int axis) {
-  const int own = axis - (output.rank - t.rank);
-  return own < 0 || (t.dims[own] == 1 && output.dims[axis] != 1) ? -1 : own;
+bool compares(BinaryFunction function) {
+  return function == BinaryFunction::equal || function == BinaryFunction::less || function == BinaryFunction::less_or_equal;
+}
+
+bool takes(BinaryFunction function, DType dtype) {
+  using F = BinaryFunction;
+  const bool logic = function == F::logical_and || function == F::logical_or || function == F::logical_xor;
+  switch (dtype) {
+    case DType::float32:
+      return function <= F::fmod || compares(function) || function == F::prelu;
+    case DType::int8:
+      return function == F::add || function == F::mul;
+    case DType::int32:
+    case DType::int64:
+      return function < F::prelu && !logic;
+    case DType::boolean:
+      return logic || function == F::equal;
+    case DType::uint8:
+      return false;
+  }
+  return false;
 }
 
 void check_binary(const BinaryProblem& p) {
-  check(p.function <= BinaryFunction::pow, "binary", "function " + std::to_string(static_cast<int>(p.function)));
-  const auto fits = [&](const TensorDesc& t) {
-    if (t.dtype != p.output.dtype || t.rank > p.output.rank) return false;
-    for (int a = 0; a < t.rank; ++a) {
-      if (t.dims[a] != 1 && t.dims[a] != p.output.dims[p.output.rank - t.rank + a]) return false;
-    }
-    return true;
-  };
-  check(fits(p.a) && fits(p.b), "binary",
-        shape_text(p.a) + " and " + shape_text(p.b) + " do not broadcast to " + shape_text(p.output));
-  if (p.output.int8()) {
-    check(p.function == BinaryFunction::add || p.function == BinaryFunction::mul, "binary", "only add and mul take int8");
-  } else {
-    check_dtype("binary", p.output, DType::float32);
-  }
+  for (const TensorDesc* t : {&p.a, &p.b}) check_broadcast("binary", *t, p.output);
+  check(p.a.dtype == p.b.dtype && takes(p.function, p.a.dtype), "binary",
+        "function " + std::to_string(static_cast<int>(p.function)) + " does not take " + shape_text(p.a) + " and " +
+            shape_text(p.b));
+  check_dtype("binary", p.output, compares(p.function) ? DType::boolean : p.a.dtype);
+  check(p.activation.kind == ActivationKind::none || p.output.dtype == DType::float32 || p.output.int8(), "binary",
+        std::string("expected no activation of ") + shape_text(p.output) + ", found " + activation_name(p.activation.kind));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
-// float32. Every axis has one stride in the output and in each operand (0: repeated), and axes whose strides continue each other
-// are one axis. What is left is an inner axis for the row functions and a box of outer axes around it.
+// float32
 
-struct Axis {
-  int64_t size = 1, y = 0, a = 0, b = 0;  // strides in elements
-};
+// Calls f(a, b, offset in the output, n) on the runs of a step with two float32 inputs, with operands as the row functions take
+// them: what does not lie side by side, as a vector of channels that are planes, is copied.
+template <class F>
+void for_float_runs(const StridedWalk<3>& walk, const KernelArgs& args, const F& f) noexcept {
+  const float *a = static_cast<const float*>(args.inputs[0]), *b = static_cast<const float*>(args.inputs[1]);
+  const int64_t step_a = walk.strides()[1], step_b = walk.strides()[2];
+  walk(args, [&](const auto& at, int64_t n) {
+    if (step_a <= 1 && step_b <= 1)
+      return f(FloatOperand{a + at[1], step_a == 0}, FloatOperand{b + at[2], step_b == 0}, at[0], n);
+    constexpr int64_t kBlock = 256;
+    float a_block[kBlock], b_block[kBlock];
+    for (int64_t first = 0; first < n; first += kBlock) {
+      const int64_t count = std::min(kBlock, n - first);
+      f(FloatOperand{side_by_side(a + at[1] + first * step_a, step_a, count, a_block), false},
+        FloatOperand{side_by_side(b + at[2] + first * step_b, step_b, count, b_block), false}, at[0] + first, count);
+    }
+  });
+}
 
-class FloatBroadcast {
- public:
-  FloatBroadcast(const BinaryProblem& p, const ElementwiseRows& rows) : problem_(p), rows_(rows) {
-    const ElementOffsets y(p.output), a(p.a), b(p.b);
-    bases_ = {1, y.base(), a.base(), b.base()};
-    const int rank = p.output.rank;
-    for (int axis = 0; axis < rank; ++axis) {
-      const int in_a = operand_axis(p.a, p.output, axis), in_b = operand_axis(p.b, p.output, axis);
-      axes_.push_back({p.output.dims[axis], y.at(axis, 1), in_a < 0 ? 0 : a.at(in_a, 1), in_b < 0 ? 0 : b.at(in_b, 1)});
-    }
-    if (p.output.planar()) {
-      // A map is one strip where no operand has another pitch; rows of a 1 x 1 operand repeat along both axes.
-      const auto strips = [&](int64_t row, int64_t column) {
-        return (row == axes_[2].y && column == 1) || (row == 0 && column == 0) || (axes_[2].size == 1 && column == 1);
-      };
-      if (strips(axes_[2].a, axes_[3].a) && strips(axes_[2].b, axes_[3].b)) {
-        axes_[3].size = axes_[2].size == 1 ? axes_[3].size : p.output.layout.strip_length();
-        axes_.erase(axes_.begin() + 2);
-      }
-      return;
-    }
-    for (size_t i = 0; i + 1 < axes_.size();) {
-      const Axis &outer = axes_[i], &inner = axes_[i + 1];
-      const bool joins = inner.size == 1 || outer.size == 1 ||
-                         (outer.y == inner.y * inner.size && outer.a == inner.a * inner.size && outer.b == inner.b * inner.size);
-      if (!joins) {
-        ++i;
-        continue;
-      }
-      Axis joined = inner.size == 1 ? outer : inner;
-      joined.size = outer.size * inner.size;
-      axes_[i] = joined;
-      axes_.erase(axes_.begin() + static_cast<int64_t>(i) + 1);
-    }
-    if (axes_.empty()) axes_.push_back({1, 1, 0, 0});
+std::unique_ptr<PreparedKernel> prepare_float(const BinaryProblem& p, const KernelOptions& options) {
+  const StridedWalk<3> walk({&p.output, &p.a, &p.b});
+  if (compares(p.function)) {
+    const KernelEntry& entry = select_kernel("elementwise", "compare_f32", options);
+    const auto run = [walk, function = p.function, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+      auto* y = static_cast<uint8_t*>(args.output);
+      for_float_runs(walk, args,
+                     [&](FloatOperand a, FloatOperand b, int64_t at, int64_t n) { rows->compare(function, a, b, y + at, n); });
+    };
+    return make_kernel(entry, 0, run);
   }
-
-  void operator()(const KernelArgs& args) const noexcept {
-    const bool planar = problem_.output.planar();
-    // The item of a task: a plane, or a row; a single row is cut into blocks.
-    const size_t task_axes = planar ? 2 : axes_.size() - 1;
-    int64_t items = 1, per_item = 1;
-    for (size_t i = 0; i < axes_.size(); ++i) (i < task_axes ? items : per_item) *= axes_[i].size;
-    if (items == 1 && !planar) {
-      constexpr int64_t kBlock = 1024;
-      const Axis& row = axes_.back();
-      parallel_ranges(*args.pool, (row.size + kBlock - 1) / kBlock, kBlock, [&](int64_t begin, int64_t end) {
-        begin *= kBlock;
-        end = std::min(end * kBlock, row.size);
-        run_row(args, bases_.y + begin * row.y, bases_.a + begin * row.a, bases_.b + begin * row.b, end - begin);
-      });
-      return;
-    }
-    parallel_ranges(*args.pool, items, per_item, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        Axis at = bases_;
-        int64_t rest = item;
-        for (size_t i = task_axes; i-- > 0; rest /= axes_[i].size) advance(&at, axes_[i], rest % axes_[i].size);
-        if (axes_.size() > task_axes + 1) {  // rows of a plane
-          for (int64_t row = 0; row < axes_[task_axes].size; ++row, advance(&at, axes_[task_axes], 1)) {
-            run_row(args, at.y, at.a, at.b, axes_.back().size);
-          }
-        } else {
-          run_row(args, at.y, at.a, at.b, axes_.back().size);
-        }
-        if (planar)
-          fill_border(static_cast<float*>(args.output) + item * problem_.output.layout.plane, problem_.output.layout, 0);
-      }
+  const KernelEntry& entry = select_kernel("elementwise", "binary_f32", options);
+  const auto run = [walk, p, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
+    auto* y = static_cast<float*>(args.output);
+    for_float_runs(walk, args, [&](FloatOperand a, FloatOperand b, int64_t at, int64_t n) {
+      rows->binary(p.function, a, b, y + at, n, p.activation);
     });
-  }
-
- private:
-  static void advance(Axis* at, const Axis& axis, int64_t steps) {
-    at->y += steps * axis.y;
-    at->a += steps * axis.a;
-    at->b += steps * axis.b;
-  }
-
-  void run_row(const KernelArgs& args, int64_t y, int64_t a, int64_t b, int64_t n) const {
-    const Axis& row = axes_.back();
-    const float *pa = static_cast<const float*>(args.inputs[0]) + a, *pb = static_cast<const float*>(args.inputs[1]) + b;
-    float* py = static_cast<float*>(args.output) + y;
-    if (row.y == 1 && row.a <= 1 && row.b <= 1) {
-      rows_.binary(problem_.function, {pa, row.a == 0}, {pb, row.b == 0}, py, n, problem_.activation);
-      return;
-    }
-    for (int64_t i = 0; i < n; ++i) {  // an operand whose channels are planes runs along another axis here
-      rows_.binary(problem_.function, {pa + i * row.a, true}, {pb + i * row.b, true}, py + i * row.y, 1, problem_.activation);
-    }
-  }
-
-  BinaryProblem problem_;
-  const ElementwiseRows& rows_;
-  std::vector<Axis> axes_;
-  Axis bases_;
-};
+  };
+  return make_kernel(entry, 0, run, 0, {replaceable(p.a, p.output), replaceable(p.b, p.output)});
+}
 
 // ---------------------------------------------------------------------------------------------------------------------------
 // int8
@@ -253,15 +201,8 @@ void run_broadcast_s8(const BinaryProblem& p, const ElementwiseRows& rows, const
 
 std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, const KernelOptions& options) {
   check_binary(problem);
-  // An operand of the output's shape is read an element at a time, where the result goes.
-  const auto replaceable = [&](const TensorDesc& operand) {
-    return beside(operand, problem.output) == Beside::same && same_memory(operand, problem.output);
-  };
-  const bool a = replaceable(problem.a), b = replaceable(problem.b);
-  if (!problem.output.int8()) {
-    const KernelEntry& entry = select_kernel("elementwise", "binary_f32", options);
-    return make_kernel(entry, 0, FloatBroadcast(problem, *EDGELANE_FOR_ISA(entry.isa, elementwise_rows)), 0, {a, b});
-  }
+  if (problem.a.dtype == DType::float32) return prepare_float(problem, options);
+  if (!problem.a.int8()) return prepare_binary_integers(problem, options);
   if (beside(problem.a, problem.output) == Beside::other || beside(problem.b, problem.output) == Beside::other) {
     const KernelEntry& entry = select_kernel("elementwise", "broadcast_s8", options);
     return make_kernel(entry, 0,
@@ -271,7 +212,7 @@ std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, con
   const auto run = [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {
     run_binary_s8(problem, *rows, args);
   };
-  return make_kernel(entry, 0, run, 0, {a, b});
+  return make_kernel(entry, 0, run, 0, {replaceable(problem.a, problem.output), replaceable(problem.b, problem.output)});
 }
 
 }  // namespace edgelane

@@ -1,14 +1,17 @@
 #include "kernels/elementwise/elementwise.hpp"
 
+#include <limits>
 #include <vector>
 
 #include "kernels/access.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
+#include "kernels/elementwise/integers.hpp"
 #include "kernels/elementwise/rows.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/split.hpp"
+#include "kernels/strided.hpp"
 
 namespace edgelane {
 namespace {
@@ -54,13 +57,55 @@ void check_channels(const char* step, const TensorDesc& input, const TensorDesc&
         std::to_string(values) + " values for the channels of " + shape_text(output));
 }
 
+// float32 to bool
+bool tests(ActivationKind kind) { return kind == ActivationKind::is_nan || kind == ActivationKind::is_inf; }
+
+bool takes(ActivationKind kind, DType dtype) {
+  using A = ActivationKind;
+  switch (dtype) {
+    case DType::float32:
+      return kind != A::logical_not;
+    case DType::int8:
+      return static_cast<int>(kind) < kFusedActivationKinds;
+    case DType::int32:
+    case DType::int64:
+      return kind == A::none || kind == A::relu || kind == A::abs || kind == A::neg || kind == A::sign;
+    case DType::boolean:
+      return kind == A::logical_not;
+    case DType::uint8:
+      return false;
+  }
+  return false;
+}
+
+std::unique_ptr<PreparedKernel> prepare_test(const UnaryProblem& p, const KernelOptions& options) {
+  const bool nan = p.activation.kind == ActivationKind::is_nan;
+  const bool negative = p.activation.alpha != 0.0f, positive = p.activation.beta != 0.0f;
+  const auto run = [nan, negative, positive, walk = StridedWalk<2>({&p.output, &p.input})](const KernelArgs& args) {
+    const float* x = static_cast<const float*>(args.inputs[0]);
+    auto* y = static_cast<uint8_t*>(args.output);
+    const int64_t step = walk.strides()[1];
+    walk(args, [&](const auto& at, int64_t n) {
+      constexpr float kInfinity = std::numeric_limits<float>::infinity();
+      for (int64_t i = 0; i < n; ++i) {
+        const float v = x[at[1] + i * step];
+        y[at[0] + i] = nan ? v != v : (negative && v == -kInfinity) || (positive && v == kInfinity);
+      }
+    });
+  };
+  return make_kernel(select_kernel("elementwise", "test_f32", options), 0, run);
+}
+
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_unary(const UnaryProblem& problem, const KernelOptions& options) {
   const TensorDesc &input = problem.input, &output = problem.output;
   check_same_shape("unary", input, output);
-  check(input.dtype == output.dtype && (input.int8() || input.dtype == DType::float32), "unary",
-        "expected float32 or int8 on both sides, found " + shape_text(input) + " and " + shape_text(output));
+  const ActivationKind kind = problem.activation.kind;
+  check(takes(kind, input.dtype), "unary", std::string(activation_name(kind)) + " does not take " + shape_text(input));
+  check_dtype("unary", output, input.dtype == DType::float32 && tests(kind) ? DType::boolean : input.dtype);
+  if (tests(kind)) return prepare_test(problem, options);
+  if (input.dtype != DType::float32 && !input.int8()) return prepare_unary_integers(problem, options);
   if (!input.int8()) {
     const KernelEntry& entry = select_kernel("elementwise", "unary_f32", options);
     const auto run = [problem, rows = EDGELANE_FOR_ISA(entry.isa, elementwise_rows)](const KernelArgs& args) {

@@ -1,4 +1,4 @@
-// Element-wise steps, float32 and int8, planar or plain.
+// Element-wise steps, planar or plain.
 #pragma once
 
 #include <memory>
@@ -11,7 +11,9 @@
 namespace edgelane {
 
 struct UnaryProblem {
-  TensorDesc input, output;  // equal shapes; int8 → int8 goes through a 256-entry table
+  // Equal shapes; float32, int8 (through a 256-entry table), int32 and int64 (none, relu, abs, neg, sign), bool (logical_not),
+  // and float32 to bool (is_nan, is_inf).
+  TensorDesc input, output;
   Activation activation;
 };
 // inputs: {x}
@@ -32,11 +34,18 @@ std::unique_ptr<PreparedKernel> prepare_prelu(const TensorDesc& input, const Ten
                                               const KernelOptions& options);
 
 struct BinaryProblem {
-  TensorDesc a, b, output;  // numpy broadcasting by dims; float32 (all functions) or int8 (add, mul)
+  // numpy broadcasting by dims; the dtypes of export/FORMAT.md, and an activation of float32 and int8 results alone.
+  TensorDesc a, b, output;
   BinaryFunction function = BinaryFunction::add;
   Activation activation;
 };
 // inputs: {a, b}
 std::unique_ptr<PreparedKernel> prepare_binary(const BinaryProblem& problem, const KernelOptions& options);
+
+struct WhereProblem {
+  TensorDesc condition, a, b, output;  // numpy broadcasting by dims; a bool, and one dtype (and scale) of any kind
+};
+// inputs: {condition, a, b}
+std::unique_ptr<PreparedKernel> prepare_where(const WhereProblem& problem, const KernelOptions& options);
 
 }  // namespace edgelane

@@ -28,6 +28,8 @@ struct ElementwiseRows {
                  int64_t n, const Activation& activation);
   void (*prelu)(const float* x, const float* slope, bool per_element, float* y, int64_t n);
   void (*binary)(BinaryFunction function, FloatOperand a, FloatOperand b, float* y, int64_t n, const Activation& activation);
+  // y: 1 where it holds, else 0. equal, less, less_or_equal
+  void (*compare)(BinaryFunction function, FloatOperand a, FloatOperand b, uint8_t* y, int64_t n);
   // n bytes; add or mul
   void (*binary_s8)(BinaryFunction function, const QuadOperand& a, const QuadOperand& b, float scale, int32_t zero_point,
                     uint8_t* y, int64_t n, const Activation& activation);

@@ -54,13 +54,19 @@ void affine(const float* x, const float* scale, const float* shift, const float*
   });
 }
 
+// The remainder with the divisor's sign.
+inline float modulo(float a, float b) {
+  const float rest = ::fmodf(a, b);
+  return rest != 0.0f && (rest < 0.0f) != (b < 0.0f) ? rest + b : rest;
+}
+
 template <class V>
-EDGELANE_INLINE V power(V a, V b) {
-  float base[V::width], exponent[V::width];
-  a.storeu(base);
-  b.storeu(exponent);
-  for (int i = 0; i < V::width; ++i) base[i] = ::powf(base[i], exponent[i]);
-  return V::loadu(base);
+EDGELANE_INLINE V each_lane(V a, V b, float (*f)(float, float)) {
+  float left[V::width], right[V::width];
+  a.storeu(left);
+  b.storeu(right);
+  for (int i = 0; i < V::width; ++i) left[i] = f(left[i], right[i]);
+  return V::loadu(left);
 }
 
 template <class V, BinaryFunction kFunction>
@@ -75,13 +81,27 @@ EDGELANE_INLINE V combine(V a, V b) {
     case BinaryFunction::div:
       return a / b;
     case BinaryFunction::max:
-      return max(a, b);
+      return select(a == a, max(a, b), a);  // max and min return their second operand for NaN in either
     case BinaryFunction::min:
-      return min(a, b);
+      return select(a == a, min(a, b), a);
     case BinaryFunction::pow:
-      return power(a, b);
+      return each_lane(a, b, ::powf);
+    case BinaryFunction::mod:
+      return each_lane(a, b, modulo);
+    case BinaryFunction::fmod:
+      return each_lane(a, b, ::fmodf);
+    case BinaryFunction::prelu:
+      return select(a < V::zero(), a * b, a);
+    default:  // of other dtypes, or to bool
+      return a;
   }
-  return a;
+}
+
+template <class V, BinaryFunction kFunction>
+EDGELANE_INLINE typename V::Mask holds(V a, V b) {
+  if constexpr (kFunction == BinaryFunction::equal) return a == b;
+  if constexpr (kFunction == BinaryFunction::less) return a < b;
+  return a <= b;
 }
 
 template <class V, BinaryFunction kFunction>
@@ -115,7 +135,33 @@ void binary(BinaryFunction function, FloatOperand a, FloatOperand b, float* y, i
       // Normalisation layers square this way.
       if (b.repeated && *b.data == 2.0f) return binary_run<V, BinaryFunction::mul>(a, a, y, n, activation);
       return binary_run<V, BinaryFunction::pow>(a, b, y, n, activation);
+    case BinaryFunction::mod:
+      return binary_run<V, BinaryFunction::mod>(a, b, y, n, activation);
+    case BinaryFunction::fmod:
+      return binary_run<V, BinaryFunction::fmod>(a, b, y, n, activation);
+    case BinaryFunction::prelu:
+      return binary_run<V, BinaryFunction::prelu>(a, b, y, n, activation);
+    default:
+      return;
   }
+}
+
+template <class V, BinaryFunction kFunction>
+void compare_run(FloatOperand a, FloatOperand b, uint8_t* y, int64_t n) {
+  using Int = typename V::Int;
+  const V va = V::broadcast(*a.data), vb = V::broadcast(*b.data);
+  for_vectors<V>(n, [=](int64_t i, int lanes) {
+    const V left = a.repeated ? va : load<V>(a.data + i, lanes), right = b.repeated ? vb : load<V>(b.data + i, lanes);
+    const Int bytes = select(holds<V, kFunction>(left, right), Int::broadcast(1), Int::zero());
+    lanes == V::width ? bytes.store_u8(y + i) : bytes.store_u8_first(y + i, lanes);
+  });
+}
+
+template <class V>
+void compare(BinaryFunction function, FloatOperand a, FloatOperand b, uint8_t* y, int64_t n) {
+  if (function == BinaryFunction::equal) return compare_run<V, BinaryFunction::equal>(a, b, y, n);
+  if (function == BinaryFunction::less) return compare_run<V, BinaryFunction::less>(a, b, y, n);
+  return compare_run<V, BinaryFunction::less_or_equal>(a, b, y, n);
 }
 
 // Exact, so that int8 results are the same on every instruction set: what does not only compare goes lane by lane.
@@ -175,7 +221,7 @@ void binary_s8(BinaryFunction function, const QuadOperand& a, const QuadOperand&
 
 template <class V>
 constexpr ElementwiseRows make_rows() {
-  return {unary<V>, affine<V>, prelu<V>, binary<V>, binary_s8<V>};
+  return {unary<V>, affine<V>, prelu<V>, binary<V>, compare<V>, binary_s8<V>};
 }
 
 }  // namespace

@@ -269,6 +269,40 @@ TEST(CheckStep, ElementWise) {
       });
 }
 
+TEST(CheckStep, IntegersBoolsAndWhere) {
+  const auto i32 = DType::int32, boolean = DType::boolean;
+  check({Op::unary, {{4}, i32}, {{4}, i32}, {ints(K::activation, {15})}, {}},
+        {{"exp", [](Network& n) { n.attributes[0] = ints(K::activation, {13}); }, "expected float32 or int8, found"}});
+  check({Op::unary, {{4}}, {{4}, boolean}, {ints(K::activation, {40})}, {}},
+        {
+            {"to float32", [](Network& n) { n.y = {{4}}; }, "expected bool, found"},
+            {"logical_not", [](Network& n) { n.attributes[0] = ints(K::activation, {38}); }, "expected bool, found"},
+        });
+  check({Op::binary, {{4}, i32}, {{4}, i32}, {ints(K::function, {18})}, {{{4}, i32}}},
+        {
+            {"of float32", [](Network& n) { n.x = n.y = n.constants[0] = {{4}}; }, "expected int32 or int64, found"},
+            {"activation", [](Network& n) { n.attributes.push_back(ints(K::activation, {1})); }, "expected float32 or int8"},
+            {"to int64", [](Network& n) { n.y.dtype = DType::int64; }, "expected equal dtypes"},
+            {"logic", [](Network& n) { n.attributes[0] = ints(K::function, {12}); }, "expected bool, found"},
+            {"prelu", [](Network& n) { n.attributes[0] = ints(K::function, {20}); }, "expected float32, found"},
+        });
+  check({Op::binary, {{2, 4}}, {{2, 4}, boolean}, {ints(K::function, {10})}, {{{4}}}},
+        {
+            {"to float32", [](Network& n) { n.y.dtype = f32; }, "expected bool, found"},
+            {"activation", [](Network& n) { n.attributes.push_back(ints(K::activation, {1})); },
+             "expected no activation behind a comparison, found relu"},
+            {"bool", [](Network& n) { n.x.dtype = DType::boolean; }, "expected equal dtypes"},
+        });
+  check({Op::where, {{2, 1}, boolean}, {{2, 3}}, {}, {{{3}}, {{1}}}},
+        {
+            {"condition", [](Network& n) { n.x.dtype = DType::int32; }, "expected bool, found"},
+            {"dtype", [](Network& n) { n.constants[1].dtype = DType::int32; }, "expected equal dtypes"},
+            {"shape", [](Network& n) { n.constants[0].dims = {4}; }, "expected shapes that broadcast"},
+            {"scale", [](Network& n) { n.y = {{2, 3}, s8, 1.0f}, n.constants = {{{3}, s8, 1.0f}, {{1}, s8, 0.5f}}; },
+             "expected equal scales and zero points"},
+        });
+}
+
 TEST(CheckStep, CastAndRecode) {
   check({Op::cast, {{2, 3}}, {{2, 3}, DType::boolean}, {}, {}},
         {

@@ -151,7 +151,25 @@ inline LaneWriter every_op_writer() {
   w.step("cast to float32", Op::cast, {image}, cf);
   w.step("cast to int64", Op::cast, {q8}, ci);
   w.step("cast to int32", Op::cast, {ci}, w.output("whole", DType::int32, {1, 12, 8, 8}));
-  w.step("cast to bool", Op::cast, {cf}, w.output("nonzero", DType::boolean, {1, 12, 8, 8}));
+  const uint32_t nonzero = w.output("nonzero", DType::boolean, {1, 12, 8, 8});
+  w.step("cast to bool", Op::cast, {cf}, nonzero);
+
+  // comparisons, logic, integers
+  const uint32_t below = w.intermediate("below zero", DType::boolean, {1, 12, 8, 8}),
+                 mask = w.intermediate("mask", DType::boolean, {1, 12, 8, 8});
+  w.step("less", Op::binary, {cat, w.constant("zero", {1}, std::vector<float>{0.0f})}, below, {ints(K::function, {10})});
+  w.step("and", Op::binary, {below, nonzero}, mask, {ints(K::function, {12})});
+  w.step("where", Op::where, {mask, cat, w.constant("row", {8}, r.floats(8))}, w.output("chosen", f32, {1, 12, 8, 8}));
+  const uint32_t nan = w.intermediate("nan", DType::boolean, {1, 12, 8, 8}),
+                 fine = w.intermediate("fine", DType::boolean, {1, 12, 8, 8});
+  w.step("is_nan", Op::unary, {cat}, nan, {ints(K::activation, {39})});
+  w.step("not", Op::unary, {nan}, fine, {ints(K::activation, {38})});
+  w.step("int8 where", Op::where, {fine, q8, w.constant("filler", {12, 1, 1}, r.integers<int8_t>(12, 90), {1.0f})},
+         w.output("filled", s8, {1, 12, 8, 8}, 1.0f, 0));
+  const uint32_t rest = w.intermediate("rest", DType::int64, {4});
+  w.step("mod", Op::binary, {ids, w.constant("divisor", {4}, std::vector<int64_t>{3, -5, 0, -1})}, rest,
+         {ints(K::function, {7})});
+  w.step("neg", Op::unary, {rest}, w.output("rests", DType::int64, {4}), {ints(K::activation, {16})});
 
   // int64
   const uint32_t more = w.constant("more ids", {2}, std::vector<int64_t>{-1, int64_t{1} << 40});
