@@ -27,13 +27,17 @@ def compile(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     golden: str | os.PathLike[str] | bool = "random",
+    outputs: Sequence[str] | None = None,
 ) -> CompileReport:
     """Compile the ONNX model `source` to the `.lane` file `target` and say what was done, layer by layer.
 
-    input_shapes: sizes for inputs with dynamic dimensions, by input name; a dynamic batch is 1 unless it stands here.
+    input_shapes: sizes of inputs, by input name: of those with dynamic dimensions, and of others in place of what the
+        model says; a dynamic batch is 1 unless it stands here.
     golden: the input of the golden frame, for `Session(..., self_test=True)`: "random" (or True), the path of a picture
         that is prepared as the model's metadata say, or "none" (or False). The file is run on it on this machine, and
         holds a golden frame only where its outputs agree with ONNX Runtime's; `report.golden` says why it holds none.
+    outputs: names of any values of the model that the network returns in place of the model's outputs, for example what
+        stands before a part that cannot be compiled.
 
     Raises EdgelaneError when the model is missing or malformed, when dimensions stay open, when the target cannot be
     written, when the golden frame of a picture is not possible, and, naming every node at once, when operators are not
@@ -41,4 +45,4 @@ def compile(
     """
     from edgelane.export.compiler.driver import compile_model
 
-    return compile_model(source, target, input_shapes, golden)
+    return compile_model(source, target, input_shapes, golden, outputs)

@@ -41,17 +41,23 @@ def compile_model(
     target: str | os.PathLike[str],
     input_shapes: Mapping[str, Sequence[int]] | None,
     golden: str | os.PathLike[str] | bool,
+    outputs: Sequence[str] | None = None,
 ) -> CompileReport:
     """See edgelane.export.compiler.compile."""
     try:
-        from edgelane.export.compiler import onnx_file, onnx_import
+        from edgelane.export.compiler import cut, onnx_file, onnx_import
+        from edgelane.export.compiler.input_shapes import fixed_input_shapes
     except ImportError as error:
         raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
     path = Path(source)
     if path.exists() and Path(target).exists() and path.samefile(target):
         raise EdgelaneError(f"the compiled file would replace the model {path}: choose another name for it")
     model, digest = onnx_file.load_model(path)
-    graph = onnx_import.import_graph(model, onnx_import.fixed_input_shapes(model, input_shapes))
+    if outputs is not None:
+        cut.set_outputs(model, outputs)
+    shapes = fixed_input_shapes(model, input_shapes)
+    cut.set_input_shapes(model, shapes)
+    graph = onnx_import.import_graph(model, shapes)
     optimise(graph)
     metadata: dict[str, Any] = {
         "edgelane_version": __version__,
@@ -89,6 +95,13 @@ def _write(
         return f"not written: {error}", {}
 
 
+def to_bytes(graph: Graph) -> bytes:
+    """Return the content of a `.lane` file that holds an imported graph and nothing else."""
+    optimise(graph)
+    emitter = Emitter(graph)
+    return lane_file.to_bytes(emitter.file({"edgelane_version": __version__}))
+
+
 def _metadata(properties: dict[str, str]) -> dict[str, Any]:
     """Return what an edgelane export wrote about classes, preprocessing, task and compression."""
     result: dict[str, Any] = {}
@@ -106,11 +119,11 @@ def _metadata(properties: dict[str, str]) -> dict[str, Any]:
 
 
 def _separate_outputs(graph: Graph) -> None:
-    """Give every output a tensor of its own where it is an input of the network or another output as well."""
+    """Give every output a tensor of its own where it is a constant, an input or another output as well."""
     seen: set[int] = {id(tensor) for tensor in graph.inputs}
     for position, tensor in enumerate(graph.outputs):
-        if id(tensor) in seen:
+        if id(tensor) in seen or tensor.data is not None:
             copy = Tensor(graph.output_names[position], tensor.shape, tensor.dtype)
-            copy.quantization = tensor.quantization
+            copy.quantization, copy.stored_as = tensor.quantization, tensor.stored_as
             graph.outputs[position] = graph.add(Step("reshape", copy.name, [tensor], copy))
         seen.add(id(graph.outputs[position]))

@@ -29,7 +29,10 @@ MODES = {
 }
 REDUCTIONS = ("mean", "sum", "max", "min", "product", "l1", "l2", "log_sum", "log_sum_exp", "sum_square")
 SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
-COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+COORDINATES = {
+    "resize": ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
+    "roi_align": ("half_pixel", "output_half_pixel"),
+}
 NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
 SPARSE_OPS = ("conv2d", "linear")
 SLOPE_INPUT = {"conv2d": 4, "conv_transpose2d": 3, "affine": 3, "prelu": 1}
@@ -171,7 +174,7 @@ def _cells(op: str, key: str, value: Any) -> list[int] | list[float]:
     if key == "scatter_reduction":
         return [SCATTER_REDUCTIONS.index(value)]
     if key == "coordinates":
-        return [COORDINATES.index(value)]
+        return [COORDINATES[op].index(value)]
     if key == "nearest_mode":
         return [NEAREST.index(value)]
     if key in lane_file.FLOAT_ATTRIBUTES:

@@ -1,9 +1,10 @@
-"""From an ONNX model to a graph of steps: fix shapes, fold constants, lower every node."""
+"""From an ONNX model to a graph of steps: fold constants, lower every node."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,212 +14,297 @@ import onnx.reference
 from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
+from edgelane.export.compiler import functions
 from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
-from edgelane.export.compiler.lowering import ANY_DTYPE, LOWERINGS, Builder, Malformed, Node, Unsupported
+from edgelane.export.compiler.lowering import (
+    DTYPES,
+    LOWERINGS,
+    MUST_BE_CONSTANT,
+    RAW,
+    Builder,
+    Malformed,
+    NeedsConstant,
+    Node,
+    Unsupported,
+    constant_tensor,
+    lower,
+)
 from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
 from edgelane.export.compiler.qlinear import expand_qlinear
 from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
 
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
 # Constants up to this many elements are shown to shape inference; shapes, axes and pads are all smaller.
 SHAPE_DATA_ELEMENTS = 1024
 KEEP_ORIGIN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Identity")
-# Before opset 22 shape inference gave ceil_mode windows that lie in the padding alone. No engine computes such windows.
-POOLS, POOLS_MENDED = ("MaxPool", "AveragePool"), 22
+# Versions of operators whose inference serves older ones. Before 22 it gave pools with ceil_mode windows that lie in
+# the padding alone, which no engine computes; before 13 there was no axis, which QLinear operators need.
+MENDED = {"MaxPool": 22, "AveragePool": 22, "QuantizeLinear": 13, "DequantizeLinear": 13}
 RANDOM_OPS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 
 
-def fixed_input_shapes(
-    model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None
-) -> dict[str, tuple[int, ...]]:
-    """Return the concrete shape of each input: a dynamic first dimension is 1 unless `input_shapes` fixes it.
+def import_graph(
+    model: onnx.ModelProto,
+    input_shapes: Mapping[str, tuple[int, ...]],
+    constants: Mapping[str, Array] | None = None,
+) -> Graph:
+    """Lower a model. Raises one UnsupportedNodes that names every node that cannot be lowered, and why.
 
-    Raises EdgelaneError for any other dynamic dimension, and where `input_shapes` contradicts the model.
+    constants: values for inputs of the model that are no inputs of the network.
     """
-    wanted = dict(input_shapes or {})
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    shapes, dynamic = {}, []
-    for info in model.graph.input:
-        if info.name in initializers:
-            continue
-        if not info.type.HasField("tensor_type") or not info.type.tensor_type.HasField("shape"):
-            raise EdgelaneError(f"input {info.name!r} has no tensor shape; export the model with fixed shapes")
-        dims = list(info.type.tensor_type.shape.dim)
-        given = wanted.pop(info.name, None)
-        declared = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
-        if given is not None:
-            if len(given) != len(dims) or any(a not in (None, b) for a, b in zip(declared, given, strict=True)):
-                names = [dim.dim_param or dim.dim_value or "?" for dim in dims]
-                raise EdgelaneError(f"input {info.name!r} has shape {names}, which {list(given)} does not fit")
-            if any(int(dim) < 1 for dim in given):
-                raise EdgelaneError(f"input {info.name!r}: every dimension must be at least 1, found {list(given)}")
-            shapes[info.name] = tuple(int(dim) for dim in given)
-            continue
-        if declared and declared[0] is None:
-            declared[0] = 1
-        dynamic += [
-            f"{info.name}[{axis}]" + (f" ({dims[axis].dim_param})" if dims[axis].dim_param else "")
-            for axis, value in enumerate(declared)
-            if value is None
-        ]
-        shapes[info.name] = tuple(value or 0 for value in declared)
-    if wanted:
-        raise EdgelaneError(
-            f"the model has no input {', '.join(map(repr, wanted))}; its inputs are {', '.join(shapes)}"
-        )
-    if dynamic:
-        raise EdgelaneError(f"dynamic dimensions {', '.join(dynamic)}: give their sizes in input_shapes")
-    return shapes
-
-
-def import_graph(model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
-    """Lower a model. Raises one UnsupportedNodes that names every node that cannot be lowered, and why."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    return _Importer(expand_qlinear(model), input_shapes).run()
+    return _Importer(expand_qlinear(model), input_shapes, constants or {}).run()
 
 
 class _Importer:
-    def __init__(self, model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]
+    ) -> None:
         self.model = model
-        self.opset = opset_of(model)
         self.values: dict[str, Tensor] = {}
         self.types: dict[str, onnx.TypeProto] = {}
         self.unknown: set[str] = set()  # outputs of nodes that could not be lowered
+        self.varying: dict[str, UnsupportedNode] = {}  # values whose size depends on data, and what to say of it
+        self.cut: dict[str, None] = {}  # values that could be outputs in place of what depends on such sizes
         self.problems: list[UnsupportedNode] = []
+        self.wanted: set[str] = set()  # inputs that would have to be constants
         self.graph = Graph([])
         self.builder = Builder(self.graph)
         # These are for the tensors that equal them, so that a file can be compared with its model value by value.
         self.builder.names.update(output for node in model.graph.node for output in node.output)
-        for info in model.graph.input:
-            if info.name in input_shapes:
-                self.add_input(info, input_shapes[info.name])
         for initializer in model.graph.initializer:
             self.add_constant(initializer.name, to_array(initializer))
         for sparse in model.graph.sparse_initializer:
             self.add_constant(sparse.values.name, _dense(sparse))
+        for info in model.graph.input:
+            if info.name in constants:
+                self.add_constant(info.name, constants[info.name])
+            elif info.name in input_shapes:
+                self.add_input(info, input_shapes[info.name])
         self.used = {info.name for info in model.graph.output}
-        self.live: list[tuple[int, onnx.NodeProto]] = []  # what no output depends on need not be understood
-        for index, node in reversed(list(enumerate(model.graph.node))):
-            if self.used.intersection(node.output):
-                self.used.update(filter(None, node.input))
-                self.live.append((index, node))
 
     def add_input(self, info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         element = info.type.tensor_type.elem_type
-        if DTYPES.get(element, "uint8") == "uint8":
-            raise EdgelaneError(f"input {info.name!r} is {_type_name(element)}, expected float32 or int8")
+        dtype = _dtype_name(element)
+        if dtype not in DTYPES:
+            reason = f"it is {dtype}, expected one of {', '.join(DTYPES)}"
+            self.problems.append(UnsupportedNode(info.name, "input", reason))
+            self.unknown.add(info.name)
+            return
         self.builder.names.add(info.name)
-        tensor = Tensor(info.name, shape, DTYPES[element], source=info.name)
+        tensor = Tensor(info.name, shape, dtype, source=info.name)
+        if dtype == "int8":
+            tensor.quantization, tensor.stored_as = RAW, "int8"
         self.graph.inputs.append(tensor)
         self.values[info.name] = tensor
         self.types[info.name] = onnx.helper.make_tensor_type_proto(element, shape)
 
     def add_constant(self, name: str, value: Array) -> None:
         value = np.asarray(value)
-        self.values[name] = Tensor(self.builder.unique(name), value.shape, str(value.dtype), value)
+        self.values[name] = constant_tensor(self.builder.unique(name), value)
         self.types[name] = onnx.helper.make_tensor_type_proto(
             onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
         )
 
     def run(self) -> Graph:
-        for index, proto in reversed(self.live):
+        for index, proto in self.live(self.model.graph.node):
             name = proto.name or f"{proto.op_type}_{index}"
             try:
-                self.visit(proto, name)
+                self.visit(proto, name, opset_of(self.model))
             except Unsupported as reason:
-                self.problems.append(UnsupportedNode(name, _op_name(proto), str(reason)))
+                problem = UnsupportedNode(name, _op_name(proto), str(reason))
                 self.stand_in(proto, name)
-        for tensor in self.graph.inputs:
-            if tensor.dtype == "int8" and tensor.quantization is None:
-                self.problems.append(
-                    UnsupportedNode(tensor.name, "input", "it is int8 without a DequantizeLinear behind it")
-                )
+                if isinstance(reason, NeedsConstant):
+                    self.wanted.update(self.origins(reason.tensor))
+                    lost = [output for output in proto.output if output in self.unknown]
+                    if lost:
+                        self.varying.update(dict.fromkeys(lost, problem))
+                        self.lose(proto)
+                self.problems.append(problem)
+        self.say_where_to_cut()
         for info in self.model.graph.output:
             if info.name not in self.unknown:
                 self.add_output(info.name)
         if self.problems:
-            raise UnsupportedNodes(self.problems, self.graph)
+            raise UnsupportedNodes(self.problems, self.graph, frozenset(self.wanted))
         return self.graph
+
+    def live(self, nodes: Sequence[onnx.NodeProto]) -> list[tuple[int, onnx.NodeProto]]:
+        """Return the nodes that what is used depends on, with their positions; the others need not be understood."""
+        found = []
+        for index, node in reversed(list(enumerate(nodes))):
+            if self.used.intersection(node.output):
+                self.used.update(filter(None, functions.reads(node)))
+                found.append((index, node))
+        return found[::-1]
 
     def add_output(self, name: str) -> None:
         tensor = self.values[name]
-        if any(tensor.name == name for tensor in self.graph.inputs):
-            self.problems.append(UnsupportedNode(name, "output", "it is an input as well"))
-        elif tensor.data is not None:
-            self.problems.append(UnsupportedNode(name, "output", "it is a constant"))
-        elif tensor.dtype not in ("float32", "int8") or tensor.stored_as == "uint8":
-            reason = f"it is {tensor.stored_as or tensor.dtype}, expected float32 or int8"
+        if tensor.data is None and tensor.stored_as == "uint8":
+            self.builder.node_name = name
+            source = tensor.source
+            tensor = self.builder.plain(tensor)
+            tensor.source = source if source == name else ""
+        if tensor.dtype not in DTYPES:
+            reason = f"it is {tensor.dtype}, expected one of {', '.join(DTYPES)}"
             self.problems.append(UnsupportedNode(name, "output", reason))
+        elif 0 in tensor.shape:
+            self.problems.append(UnsupportedNode(name, "output", f"an empty tensor of shape {list(tensor.shape)}"))
         self.graph.outputs.append(tensor)
         self.graph.output_names.append(name)
 
-    def visit(self, proto: onnx.NodeProto, name: str) -> None:
-        if any(source in self.unknown for source in proto.input):
-            self.unknown.update(proto.output)  # the node that is the cause has been named already
+    def visit(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
+        """Lower a node that is written in an opset, or compute its value if that is known."""
+        sources = functions.reads(proto)
+        varying = [source for source in sources if source in self.varying and source not in self.unknown]
+        if varying or any(source in self.unknown for source in sources):
+            self.cut.update(dict.fromkeys(varying))
+            self.lose(proto)  # the node that is the cause is named, or will be
             return
-        standard = proto.domain in STANDARD_DOMAINS
-        if not standard or (proto.op_type not in LOWERINGS and not self.foldable(proto)):
+        if proto.domain not in STANDARD_DOMAINS:
             raise Unsupported("edgelane does not know this operator")
-        if self.foldable(proto):
-            self.fold(proto, name)
+        if proto.op_type == "If":
+            self.visit_branch(proto, name, opset)
             return
-        shapes = self.infer(proto, name)
+        if self.foldable(proto):
+            self.fold(proto, name, opset)
+            return
+        for index in MUST_BE_CONSTANT.get(proto.op_type, ()):
+            source = proto.input[index] if index < len(proto.input) else ""
+            if source and self.values[source].data is None:
+                raise NeedsConstant(_input_name(proto, index, opset), self.values[source])
+        if proto.op_type in LOWERINGS:
+            self.lower(proto, name, opset)
+        elif not self.visit_function(proto, name, opset):
+            raise Unsupported("edgelane does not know this operator")
+
+    def lose(self, proto: onnx.NodeProto) -> None:
+        """Give up the outputs of a node that reads what is not known, or whose results have no known size."""
+        self.unknown.update(output for output in proto.output if output)
+        if self.varying:
+            known = (source for source in functions.reads(proto) if source in self.values)
+            self.cut.update({source: None for source in known if self.values[source].data is None})
+
+    def say_where_to_cut(self) -> None:
+        """Name the nodes on whose values sizes depend, and the values in which the network could end instead."""
+        ends = [info.name for info in self.model.graph.output]
+        if not self.varying or not any(name in self.unknown for name in ends):
+            return
+        cut = dict.fromkeys([*(name for name in ends if name not in self.unknown), *self.cut])
+        advice = f"; what comes before it can be compiled with --outputs {','.join(name for name in cut)}"
+        for problem in dict.fromkeys(self.varying.values()):
+            if problem in self.problems:
+                self.problems.remove(problem)
+            self.problems.append(replace(problem, reason=problem.reason + advice))
+
+    def lower(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
+        shapes, dtypes = self.infer(proto, name, opset)
         node = Node(
             name,
             proto.op_type,
-            self.opset,
+            opset,
             [self.values[source] if source else None for source in proto.input],
             {attribute.name: _attribute(attribute) for attribute in proto.attribute},
-            [shapes.get(output) if output in self.used else None for output in proto.output],
+            [shapes.get(output) for output in proto.output],
+            [dtypes.get(output, "") for output in proto.output],
+            [output in self.used for output in proto.output],
         )
-        if node.op not in ANY_DTYPE:
-            for tensor in node.inputs:
-                if tensor is not None and tensor.data is None and tensor.dtype != "float32":
-                    raise Unsupported(f"its input {tensor.name} is {tensor.dtype}, expected float32")
         self.builder.node_name = name
         try:
-            lowered = LOWERINGS[node.op](node, self.builder)
+            lowered = lower(node, self.builder)
         except (Malformed, KeyError, ValueError, IndexError) as error:  # attributes that are missing or do not fit
             raise EdgelaneError(f"node {name} ({node.op}) is malformed: {first_line(error)}") from error
-        self.bind(proto, lowered, node.shapes)
+        self.bind(proto, lowered, node)
+        if proto.op_type == "NonMaxSuppression":
+            reason = "other nodes read its result, whose size depends on values that are computed at run time"
+            self.varying[proto.output[0]] = UnsupportedNode(name, proto.op_type, reason)
 
-    def bind(self, proto: onnx.NodeProto, results: Tensor | list[Tensor], shapes: list[Shape | None]) -> None:
-        listed = [results] if isinstance(results, Tensor) else results
-        for output, result, shape in zip(proto.output, listed, shapes, strict=False):
+    def bind(self, proto: onnx.NodeProto, results: list[Tensor], node: Node) -> None:
+        for output, result, shape, used in zip(proto.output, results, node.shapes, node.used, strict=False):
+            if not used:
+                continue
             if shape is not None and result.shape != shape:
                 raise Unsupported(f"its output has shape {list(result.shape)}, the model expects {list(shape)}")
             if result.data is None and not result.source:  # a node that does nothing returns its input
                 result.source = output
             self.values[output] = result
+            if shape is None and result.dtype in DTYPES:
+                dtype = result.stored_as or result.dtype
+                element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+                self.types[output] = onnx.helper.make_tensor_type_proto(element, result.shape)
+
+    def visit_function(self, proto: onnx.NodeProto, name: str, opset: int) -> bool:
+        """Lower the nodes by which the standard defines an operator; False where it does not."""
+        types = [self.types[source] if source else onnx.TypeProto() for source in proto.input]
+        body = functions.function_body(proto, opset, types, name)
+        if body is None:
+            return False
+        self.visit_all(*body, name)
+        return True
+
+    def visit_branch(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
+        condition = self.values[proto.input[0]]
+        if condition.data is None:
+            raise NeedsConstant("its condition", condition)
+        nodes, constants = functions.branch(proto, bool(condition.data.reshape(-1)[0]), name)
+        for constant in constants:
+            self.add_constant(constant.name, to_array(constant))
+        self.visit_all(nodes, opset, name)
+
+    def visit_all(self, nodes: Sequence[onnx.NodeProto], opset: int, name: str) -> None:
+        for index, node in self.live(nodes):
+            inner = f"{name}/{node.name or f'{node.op_type}_{index}'}"
+            try:
+                self.visit(node, inner, opset)
+            except NeedsConstant:
+                raise
+            except Unsupported as reason:
+                raise Unsupported(f"in its definition, {node.op_type}: {reason}") from reason
+
+    def origins(self, tensor: Tensor) -> set[str]:
+        """Return the inputs of the network that a tensor is computed from."""
+        inputs = {id(entry): entry.name for entry in self.graph.inputs}
+        found, seen, pending = set(), set(), [tensor]
+        while pending:
+            entry = pending.pop()
+            if id(entry) in seen:
+                continue
+            seen.add(id(entry))
+            if id(entry) in inputs:
+                found.add(inputs[id(entry)])
+            elif entry.producer is not None:
+                pending += [source for source in entry.producer.inputs if source is not None]
+        return found
 
     def stand_in(self, proto: onnx.NodeProto, name: str) -> None:
         """Put placeholders where a node could not be lowered, so that later nodes are judged too."""
-        try:
-            shapes = self.infer(proto, name) if proto.domain in STANDARD_DOMAINS else {}
-        except (Unsupported, EdgelaneError):
-            shapes = {}
+        shapes: dict[str, Shape] = {}
+        dtypes: dict[str, str] = {}
+        if proto.domain in STANDARD_DOMAINS:
+            try:
+                shapes, dtypes = self.infer(proto, name, opset_of(self.model))
+            except (Unsupported, EdgelaneError, KeyError):
+                shapes = {}
         for output in filter(None, proto.output):
-            if output in shapes and shapes[output] is not None:
-                element = self.types[output].tensor_type.elem_type
-                self.values[output] = Tensor(output, shapes[output], DTYPES.get(element, _type_name(element)))
+            if output in shapes:
+                self.values[output] = Tensor(output, shapes[output], dtypes[output])
+                if dtypes[output] == "int8":
+                    self.values[output].quantization, self.values[output].stored_as = RAW, "int8"
             else:
                 self.unknown.add(output)
 
     def foldable(self, proto: onnx.NodeProto) -> bool:
         """Whether a node's value is known now: constant inputs, or the shape of anything."""
-        if proto.domain not in STANDARD_DOMAINS or proto.op_type in RANDOM_OPS:
+        if proto.op_type in RANDOM_OPS:
             return False
-        sources = [self.values.get(source) for source in proto.input if source]
-        if any(source is None for source in sources):
-            return False
+        sources = [self.values[source] for source in proto.input if source]
         if proto.op_type in ("Shape", "Size"):
             return True
         if proto.op_type in KEEP_ORIGIN or any(attribute.type in (5, 10) for attribute in proto.attribute):
             return False  # kept beside their integers; or it has subgraphs
-        return all(source is not None and source.data is not None for source in sources)
+        return all(source.data is not None for source in sources)
 
-    def fold(self, proto: onnx.NodeProto, name: str) -> None:
+    def fold(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
         if proto.op_type in ("Shape", "Size"):
             shape = self.values[proto.input[0]].shape
             attributes = {attribute.name: attribute.i for attribute in proto.attribute}
@@ -233,17 +319,19 @@ class _Importer:
         inputs = [onnx.helper.make_value_info(source, self.types[source]) for source in feeds]
         outputs = [onnx.helper.make_empty_tensor_value_info(output) for output in proto.output if output]
         graph = onnx.helper.make_graph([proto], name, inputs, outputs)
-        small = onnx.helper.make_model(graph, opset_imports=self.model.opset_import)
+        small = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
         try:
             with np.errstate(all="ignore"):
                 results = onnx.reference.ReferenceEvaluator(small).run(None, feeds)
         except Exception as error:  # the evaluator raises whatever numpy does
             raise Unsupported(f"its constant value cannot be computed: {first_line(error)}") from error
+        if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
+            raise Unsupported("its constant value is not a tensor")
         for output, result in zip([output for output in proto.output if output], results, strict=True):
             self.add_constant(output, result)
 
-    def infer(self, proto: onnx.NodeProto, name: str) -> dict[str, Shape]:
-        """Infer the shapes of a node's outputs; they are all concrete, since every input is."""
+    def infer(self, proto: onnx.NodeProto, name: str, opset: int) -> tuple[dict[str, Shape], dict[str, str]]:
+        """Infer types of a node's outputs, and their shapes as far as these do not depend on values."""
         data = {}
         for source in filter(None, proto.input):
             tensor = self.values[source]
@@ -251,13 +339,13 @@ class _Importer:
                 data[source] = numpy_helper.from_array(np.asarray(tensor.data), source)
         types = {source: self.types[source] for source in proto.input if source}
         try:
-            schema = onnx.defs.get_schema(proto.op_type, self.schema_version(proto.op_type), "")
+            version = schema_version(proto.op_type, opset)
             inferred = shape_inference.infer_node_outputs(
-                schema,
+                onnx.defs.get_schema(proto.op_type, version, ""),
                 proto,
                 types,
                 data,
-                opset_imports=list(self.model.opset_import),
+                opset_imports=[onnx.helper.make_opsetid("", version)],
                 ir_version=self.model.ir_version,
             )
         except (
@@ -268,22 +356,28 @@ class _Importer:
         ) as error:
             raise EdgelaneError(f"node {name} ({proto.op_type}) is malformed: {first_line(error)}") from error
         shapes: dict[str, Shape] = {}
+        dtypes: dict[str, str] = {}
         for output, kind in inferred.items():
             dims = kind.tensor_type.shape.dim
-            known = kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
-            if known:
+            dtypes[output] = _dtype_name(kind.tensor_type.elem_type)
+            if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
                 shapes[output] = tuple(dim.dim_value for dim in dims)
                 self.types[output] = kind
-            elif output in self.used:
-                raise Unsupported("the shape of its output depends on values that are computed at run time")
-        return shapes
+        return shapes, dtypes
 
-    def schema_version(self, op: str) -> int:
-        """Return the version of the operator set whose rules give an operator's shape."""
-        if op in POOLS:
-            return max(self.opset, POOLS_MENDED)
-        # An operator of ONNX Runtime's own domain may stand in a model that is older than the standard one.
-        return self.opset if onnx.defs.has(op, self.opset) else onnx.defs.onnx_opset_version()
+
+def schema_version(op: str, opset: int) -> int:
+    """Return the version of the operator set whose rules give an operator's shape."""
+    if op in MENDED:
+        return max(opset, MENDED[op])
+    # An operator of ONNX Runtime's own domain may stand in a model that is older than the standard one.
+    return opset if onnx.defs.has(op, opset) else onnx.defs.onnx_opset_version()
+
+
+def _input_name(proto: onnx.NodeProto, index: int, opset: int) -> str:
+    return (
+        f"its input {onnx.defs.get_schema(proto.op_type, schema_version(proto.op_type, opset), '').inputs[index].name}"
+    )
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> Array:
@@ -306,5 +400,7 @@ def _op_name(proto: onnx.NodeProto) -> str:
     return proto.op_type if proto.domain in STANDARD_DOMAINS else f"{proto.domain}.{proto.op_type}"
 
 
-def _type_name(element: int) -> str:
-    return str(onnx.TensorProto.DataType.Name(element)).lower()
+def _dtype_name(element: int) -> str:
+    """Return the name of an element type as numpy has it: "float32", "uint8"; "string" for text."""
+    name = str(onnx.TensorProto.DataType.Name(element)).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)

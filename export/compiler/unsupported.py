@@ -22,9 +22,13 @@ class UnsupportedNode:
 
 
 class UnsupportedNodes(EdgelaneError):
-    """The nodes that stand in the way of compiling a model, and the steps that the others make."""
+    """The nodes that stand in the way of compiling a model, and the steps that the others make.
 
-    def __init__(self, nodes: Sequence[UnsupportedNode], graph: Graph) -> None:
+    `wanted` are the inputs of the model on which values depend that would have to be constants.
+    """
+
+    def __init__(self, nodes: Sequence[UnsupportedNode], graph: Graph, wanted: frozenset[str] = frozenset()) -> None:
         self.nodes = tuple(nodes)
         self.graph = graph
+        self.wanted = wanted
         super().__init__(f"{len(nodes)} unsupported node{'s' * (len(nodes) > 1)}: {'; '.join(map(str, nodes))}")

@@ -60,7 +60,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
             "cores: expected CPU numbers below 8192 such as 2,3 or 0-3",
         ),
         (["run", "absent.lane", "absent.jpg", "--cores", "8191"], "cores: CPU 8191 is not available to this process"),
-        (["compile", "absent.onnx", "--input-shape", "images=1xtwo"], "expected an input shape such as"),
+        (["compile", "absent.onnx", "--shape", "images=1,two"], "expected an input shape such as"),
         (["compile", "absent.onnx"], "absent.onnx"),
         (["run", "absent.lane", "absent.jpg"], "absent.lane"),
         (["bench", "absent.lane"], "absent.lane"),
@@ -68,7 +68,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["export", "absent"], "absent"),
         (["check", "absent.onnx"], "absent.onnx does not exist"),
         (["check", "absent.onnx", "--isa", "fast"], "this CPU has no kernel set 'fast'"),
-        (["check", "absent.onnx", "--input-shape", "images=1xtwo"], "expected an input shape such as"),
+        (["check", "absent.onnx", "--shape", "images=1,two"], "expected an input shape such as"),
         (["compress", "absent", "--int8"], "absent"),
         (["train", "resnet18", "--data", "absent", "-o", "x"], "absent"),
     ],
@@ -175,9 +175,9 @@ def test_parse_threads():
 
 
 def test_parse_shape():
-    assert parse_shape("images=1x3x224x224") == ("images", (1, 3, 224, 224))
+    assert parse_shape("images=1,3,384,640") == ("images", (1, 3, 384, 640))
     assert parse_shape("a=b=4") == ("a=b", (4,))
-    for text in ("", "images", "images=", "=1x3", "images=1x0", "images=1,3"):
+    for text in ("", "images", "images=", "=1,3", "images=1,0", "images=1x3"):
         with pytest.raises(EdgelaneError, match="expected an input shape"):
             parse_shape(text)
 

@@ -86,26 +86,26 @@ def test_too_old_an_opset(tmp_path: Path) -> None:
 
 def test_every_unsupported_node_is_named(tmp_path: Path) -> None:
     body = """
-        a = Relu(x) b = NonZero(a) c = Cast<to = 1>(b)
-        d = Sin(x) e = Conv(d, w) f = Conv(x, d) g = Transpose(e) h = Cos(g)
+        a = Relu(x) b = Bernoulli(a) c = Cast<to = 1>(b)
+        d = Det(x) e = Unsqueeze(d, axes) f = Conv(x, a) g = Transpose(f) h = RandomNormalLike(g)
         y = Sum(a, c, e, f, h)
     """
-    model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", {"w": normal(8, 8, 1, 1)})
+    model = graph_model(f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {body} }}", {"axes": ints(2, 3)})
     message = failure(model, tmp_path)
     assert message.startswith("4 unsupported nodes: ")
     for part in (
-        "nonzero_1 (NonZero): edgelane does not know this operator",
-        "sin_3 (Sin): edgelane does not know this operator",
+        "bernoulli_1 (Bernoulli): in its definition, RandomUniformLike: edgelane does not know this operator",
+        "det_3 (Det): edgelane does not know this operator",
         "conv_5 (Conv): its weight is computed at run time, expected a constant",
-        "cos_7 (Cos): edgelane does not know this operator",
+        "randomnormallike_7 (RandomNormalLike): edgelane does not know this operator",
     ):
         assert part in message
 
 
 def test_unnamed_nodes_get_a_name(tmp_path: Path) -> None:
-    model = graph_model("(float[2] x) => (float[2] y) { y = Sin(x) }")
+    model = graph_model("(float[2,2] x) => (float y) { y = Det(x) }")
     model.graph.node[0].name = ""
-    assert failure(model, tmp_path) == "1 unsupported node: Sin_0 (Sin): edgelane does not know this operator"
+    assert failure(model, tmp_path) == "1 unsupported node: Det_0 (Det): edgelane does not know this operator"
 
 
 def test_operator_of_another_domain(tmp_path: Path) -> None:
@@ -118,15 +118,9 @@ def ints(*values: int) -> Array:
 
 
 REASONS = {
-    "Conv 1-D": (Case("Conv", [Input((1, 8, 9)), normal(4, 8, 3)]), "rank 3, only 2-D images"),
-    "MaxPool indices": (Case("MaxPool", [IMAGE], {"kernel_shape": [2, 2]}, outputs=2), "indices"),
-    "MatMul of activations": (Case("MatMul", [Input((2, 3)), Input((3, 4))]), "constant weights"),
-    "Gemm transA": (Case("Gemm", [Input((10, 3)), normal(10, 7)], {"transA": 1}), "transA"),
-    "Resize antialias": (
-        Case("Resize", [IMAGE, None, np.array([1, 1, 0.5, 0.5], np.float32)], {"mode": "linear", "antialias": 1}, 18),
-        "antialias",
-    ),
-    "Resize channels": (Case("Resize", [IMAGE, None, np.array([1, 2, 1, 1], np.float32)]), "height and width"),
+    "Conv 4-D": (Case("Conv", [Input((1, 8, 9, 9, 9, 9)), normal(4, 8, 3, 3, 3, 3)]), "4 axes, 1 to 3 are possible"),
+    "MaxPool 4-D": (Case("MaxPool", [Input((1, 8, 9, 9, 9, 9))], {"kernel_shape": [2] * 4}), "4 axes"),
+    "MatMul of int64": (Case("MatMul", [Input((3, 3), dtype=TensorProto.INT64)] * 2), "a product of int64"),
     "ConvTranspose same with output padding": (
         Case(
             "ConvTranspose",
@@ -135,20 +129,15 @@ REASONS = {
         ),
         "output_padding together with auto_pad",
     ),
-    "Pow of an integer base": (Case("Pow", [np.array(2, np.int64), Input((2, 3))]), "base is int64"),
-    "Slice backwards": (Case("Slice", [IMAGE, ints(5), ints(0), ints(2), ints(-1)]), "positive steps"),
-    "Gather anywhere": (Case("Gather", [IMAGE, ints(3, 1)], {"axis": 1}), "evenly spaced"),
-    "Pad wrap": (Case("Pad", [IMAGE, ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "wrap"}, 19), "mode 'wrap'"),
-    "Expand": (Case("Expand", [Input((1, 3)), ints(4, 3)]), "copy elements"),
-    "Cast": (Case("Cast", [IMAGE], {"to": TensorProto.INT32}), "from float32 to int32"),
-    "PRelu everywhere": (Case("PRelu", [IMAGE, normal(8, 9, 9)]), "one per channel"),
+    "Cast": (Case("Cast", [IMAGE], {"to": TensorProto.DOUBLE}), "from float32 to float64"),
+    "Reshape at run time": (
+        Case("Reshape", [IMAGE, Input((2,), dtype=TensorProto.INT64)]),
+        "its input shape is computed at run time",
+    ),
+    "Dropout in training": (Case("Dropout", [IMAGE, np.float32(0.5), np.array(True)]), "training mode"),
     "BatchNormalization training": (
         Case("BatchNormalization", [IMAGE, *[normal(8)] * 4], {"training_mode": 1}, outputs=3),
         "training mode",
-    ),
-    "QuantizeLinear per channel": (
-        Case("QuantizeLinear", [IMAGE, np.ones(8, np.float32), np.zeros(8, np.int8)], {"axis": 1}),
-        "8 scales",
     ),
     "rank 7": (Case("Reshape", [Input((2, 2)), ints(1, 1, 1, 1, 1, 2, 2)]), "rank 7"),
 }
@@ -166,29 +155,13 @@ def test_reason(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.DOUBLE])
 def test_other_float_types(dtype: int, tmp_path: Path) -> None:
     message = failure(Case("Relu", [Input((2, 3), dtype=dtype)]).model(), tmp_path)
-    assert "expected float32" in message
+    assert "(input): it is float" in message
+    assert "expected one of float32, int8, int32, int64, bool, uint8" in message
 
 
-def test_uint8_output(tmp_path: Path) -> None:
-    case = Case("QuantizeLinear", [IMAGE, np.float32(0.1), np.uint8(128)])
-    model = case.model()
-    assert "(output): it is uint8, expected float32 or int8" in failure(model, tmp_path)
-
-
-def test_uint8_input(tmp_path: Path) -> None:
-    body = "(uint8[1,8] x) => (float[1,8] y) { y = DequantizeLinear(x, s, z) }"
-    message = failure(graph_model(body, {"s": np.float32(0.1), "z": np.uint8(128)}), tmp_path)
-    assert message == "input 'x' is uint8, expected float32 or int8"
-
-
-def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
-    model = graph_model("(float[2] x) => (float[2] x, float[2] y) { y = Relu(x) }")
-    assert "x (output): it is an input as well" in failure(model, tmp_path)
-
-
-def test_constant_output(tmp_path: Path) -> None:
-    model = graph_model("(float[2] x) => (float[2] y, float[2] z) { y = Relu(x) z = Neg(w) }", {"w": normal(2)})
-    assert "z (output): it is a constant" in failure(model, tmp_path)
+def test_empty_output(tmp_path: Path) -> None:
+    message = failure(Case("Slice", [IMAGE, ints(2), ints(2)]).model(), tmp_path)
+    assert message == "1 unsupported node: out0 (output): an empty tensor of shape [0, 8, 9, 9]"
 
 
 def dynamic(*dims: int | str) -> onnx.ModelProto:
@@ -197,13 +170,15 @@ def dynamic(*dims: int | str) -> onnx.ModelProto:
 
 def test_dynamic_dimensions_are_named(tmp_path: Path) -> None:
     message = failure(dynamic("batch", 3, "height", "width"), tmp_path)
-    assert message == "dynamic dimensions x[2] (height), x[3] (width): give their sizes in input_shapes"
+    assert message == (
+        "dynamic dimensions x[2] (height), x[3] (width): give their sizes in input_shapes, or on the command line as "
+        "--shape x=1,3,?,? with a number for each ?"
+    )
 
 
 @pytest.mark.parametrize(
     ("shapes", "expected"),
     [
-        ({"x": (1, 4, 5, 5)}, "which [1, 4, 5, 5] does not fit"),
         ({"x": (1, 3, 5)}, "which [1, 3, 5] does not fit"),
         ({"x": (0, 3, 5, 5)}, "at least 1"),
         ({"image": (1, 3, 5, 5)}, "no input 'image'; its inputs are x"),
@@ -232,7 +207,7 @@ def test_a_model_is_never_replaced_by_what_is_compiled_from_it(tmp_path: Path) -
 
 
 def test_an_existing_target_survives_a_failure(tmp_path: Path) -> None:
-    onnx.save(graph_model("(float[2] x) => (float[2] y) { y = Sin(x) }"), tmp_path / "model.onnx")
+    onnx.save(graph_model("(float[2,2] x) => (float y) { y = Det(x) }"), tmp_path / "model.onnx")
     (tmp_path / "model.lane").write_bytes(b"old")
     with pytest.raises(EdgelaneError):
         compile(tmp_path / "model.onnx", tmp_path / "model.lane")

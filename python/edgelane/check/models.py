@@ -37,14 +37,16 @@ class OnnxModel:
     def __init__(self, path: Path, input_shapes: Mapping[str, Sequence[int]] | None = None) -> None:
         import onnx.inliner
 
+        from edgelane.export.compiler.cut import set_input_shapes
+        from edgelane.export.compiler.input_shapes import fixed_input_shapes
         from edgelane.export.compiler.onnx_file import load_model
-        from edgelane.export.compiler.onnx_import import fixed_input_shapes
 
         self.path, self.name = path, f"{path} (ONNX Runtime)"
         proto, self.digest = load_model(path)
         # Local functions written out, as the compiler does, so that values have the same names.
         self.proto = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
         shapes = fixed_input_shapes(self.proto, input_shapes)
+        set_input_shapes(self.proto, shapes)
         types = {info.name: info.type.tensor_type.elem_type for info in self.proto.graph.input}
         self.inputs = [InputSpec(name, shape, _numpy_type(types[name], name)) for name, shape in shapes.items()]
         self.outputs = [info.name for info in self.proto.graph.output]

@@ -12,15 +12,16 @@ from edgelane.export.compiler.unsupported import UnsupportedNodes
 WEIGHTED_OPS = (*SPARSE_OPS, "conv_transpose2d")
 # Words in the compiler's reason, and what helps.
 ADVICE = (
+    ("with --outputs", "end the network there with `edgelane compile --outputs`, and run the rest outside"),
     ("computed at run time, expected a constant", "fold constants before the export (onnxsim, or opset 13 and newer)"),
     ("depends on values that are computed at run time", "export with fixed shapes"),
     ("training mode", "export the model after model.eval()"),
     ("expected a constant", "fold constants before the export"),
-    ("only 2-D images", "export 2-D convolutions, or reshape around this one"),
+    ("expected one of float32", "leave this part out of the model, or compute it in float32"),
     ("expected float32", "leave this part out of the model, or compute it in float32"),
     ("computes something else", "use another operator"),
 )
-POST_PROCESSING = ("NonMaxSuppression", "TopK", "NonZero", "RoiAlign", "ScatterND", "GatherND", "Loop", "If", "Scan")
+POST_PROCESSING = ("NonMaxSuppression", "TopK", "NonZero", "Loop", "If", "Scan")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def obstacles(error: UnsupportedNodes) -> list[Obstacle]:
 
 
 def _advice(op: str, reason: str) -> str:
-    if op in POST_PROCESSING:
+    if op in POST_PROCESSING and ADVICE[0][0] not in reason:
         return "export the network without its post-processing, and run that outside"
     if "." in op:
         return "an operator of another domain: export with standard ONNX operators"

@@ -53,8 +53,8 @@ def check(
     data: Annotated[
         str | None, typer.Option(help="A data set, by name or folder, on whose test split every model is judged.")
     ] = None,
-    input_shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1x3x224x224.")
+    shape: Annotated[
+        list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1,3,384,640.")
     ] = None,
     threads: ThreadsOption = 1,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on Q/DQ errors for TensorRT as well.")] = False,
@@ -75,7 +75,7 @@ def check(
             model,
             against or [],
             inputs=inputs or [],
-            input_shapes=dict(parse_shape(text) for text in input_shape) if input_shape else None,
+            input_shapes=dict(parse_shape(text) for text in shape) if shape else None,
             isas=parse_isas(isa),
             threads=threads,
             layers=layers,

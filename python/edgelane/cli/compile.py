@@ -17,8 +17,12 @@ def compile(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The .lane file to write; default: beside the model.")
     ] = None,
-    input_shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1x3x224x224.")
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Shape of an input that the file leaves open, or another one, as images=1,3,384,640."),
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="Names of values to return in place of the model's outputs, as boxes,scores.")
     ] = None,
     golden: Annotated[
         str,
@@ -34,9 +38,10 @@ def compile(
     from edgelane.runtime import Session
 
     target = model.with_suffix(".lane") if output is None else output
-    shapes = dict(parse_shape(text) for text in input_shape) if input_shape else None
+    shapes = dict(parse_shape(text) for text in shape) if shape else None
+    names = [name.strip() for name in outputs.split(",")] if outputs is not None else None
     with working("compiling"):
-        report = compile_model(model, target, input_shapes=shapes, golden=golden)
+        report = compile_model(model, target, input_shapes=shapes, outputs=names, golden=golden)
     for note in report.notes:
         warn(note)
     if report.golden != "written" and golden != "none":
@@ -76,12 +81,10 @@ def compile(
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """("images", (1, 3, 224, 224)) from "images=1x3x224x224"."""
+    """("images", (1, 3, 384, 640)) from "images=1,3,384,640"."""
     name, separator, dims = text.rpartition("=")
-    try:
-        shape = tuple(int(dim) for dim in dims.split("x"))
-    except ValueError:
-        shape = ()
-    if not separator or not name or not shape or min(shape) < 1:
-        raise EdgelaneError(f"expected an input shape such as images=1x3x224x224, found {text!r}")
-    return name, shape
+    sizes = [dim.strip() for dim in dims.split(",")]
+    good = all(dim.isascii() and dim.isdecimal() and len(dim) <= 10 for dim in sizes)
+    if not separator or not name or not good or min(map(int, sizes)) < 1:
+        raise EdgelaneError(f"expected an input shape such as images=1,3,384,640, found {text!r}")
+    return name, tuple(map(int, sizes))
