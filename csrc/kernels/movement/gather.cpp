@@ -44,8 +44,11 @@ uint64_t fill_bits(const TensorDesc& t, float value) {
       return bits;
     case DType::int8:
       return static_cast<uint8_t>(quantize(value, t.quant) + kActivationBias);
-    default:
-      return static_cast<uint64_t>(static_cast<int64_t>(value));
+    case DType::boolean:
+      return value != 0.0f ? 1 : 0;
+    default:  // towards zero, to the nearest end of int64 at most; narrower integers keep the low bits
+      if (!(value >= -0x1p63f)) return uint64_t{1} << 63;
+      return value < 0x1p63f ? static_cast<uint64_t>(static_cast<int64_t>(value)) : INT64_MAX;
   }
 }
 

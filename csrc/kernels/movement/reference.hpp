@@ -96,8 +96,32 @@ inline int pad_source(PadMode mode, int i, int before, int size) {
       const int k = ((at % period) + period) % period;
       return k < size ? k : period - k;
     }
+    case PadMode::wrap:
+      return ((at % size) + size) % size;
   }
   return -1;
+}
+
+// The constant of a pad as bytes of an element: real in float32 and int8, in integers rounded towards zero, to the nearest end of
+// int64 at most, whose low bits narrower ones keep; true is every number but zero.
+inline void store_constant(const TensorDesc& t, void* data, int64_t offset, float value) {
+  if (t.dtype == DType::float32 || t.dtype == DType::int8) return store_real(t, data, offset, value);
+  const int64_t whole = value >= 9223372036854775808.0f   ? INT64_MAX
+                        : value < -9223372036854775808.0f ? INT64_MIN
+                                                          : static_cast<int64_t>(value);
+  switch (t.dtype) {
+    case DType::boolean:
+      static_cast<uint8_t*>(data)[offset] = value != 0.0f ? 1 : 0;
+      return;
+    case DType::uint8:
+      static_cast<uint8_t*>(data)[offset] = static_cast<uint8_t>(whole);
+      return;
+    case DType::int32:
+      static_cast<int32_t*>(data)[offset] = static_cast<int32_t>(whole);
+      return;
+    default:
+      static_cast<int64_t*>(data)[offset] = whole;
+  }
 }
 
 inline void pad(const TensorDesc& input, const TensorDesc& output, Span<const int> before, PadMode mode, float value,
@@ -106,7 +130,7 @@ inline void pad(const TensorDesc& input, const TensorDesc& output, Span<const in
   int i[kMaxRank] = {};
   if (mode == PadMode::constant) {
     do {
-      store_real(output, y, out(i, output.rank), value);
+      store_constant(output, y, out(i, output.rank), value);
     } while (next_index(i, output.dims, output.rank));
   }
   gather(

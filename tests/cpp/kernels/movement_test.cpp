@@ -221,8 +221,8 @@ const Pad kPads[] = {
 
 TEST(Movement, Pad) {
   for (const Pad& c : kPads) {
-    for (const PadMode mode : {PadMode::constant, PadMode::reflect, PadMode::edge}) {
-      for (const DType dtype : {DType::float32, DType::int8}) {
+    for (const PadMode mode : {PadMode::constant, PadMode::reflect, PadMode::edge, PadMode::wrap}) {
+      for (const DType dtype : kDtypes) {
         const TensorDesc in = tensor(dtype, c.in, {1, 2, 0, 1}, kQuant), out = tensor(dtype, c.out, {0, 1, 1, 0}, kQuant);
         const Data x = random_data(in, 5);
         Data expected(out);
@@ -232,6 +232,37 @@ TEST(Movement, Pad) {
       }
     }
   }
+}
+
+TEST(Movement, PadWithNumbersOfEveryDtype) {
+  const std::vector<int> before = {1};
+  const auto first = [&](DType dtype, float value) {
+    const TensorDesc in = tensor(dtype, {1}), out = tensor(dtype, {2});
+    const Data x = random_data(in, 1), y = run_step(*prepare_pad(in, out, before, PadMode::constant, value, {}), {&x}, out, 1);
+    Data expected(out);
+    reference::pad(in, out, before, PadMode::constant, value, x.bytes.data(), expected.bytes.data());
+    expect_same(expected, y, {}, dtype_name(dtype));
+    int64_t bits = 0;
+    std::memcpy(&bits, y.bytes.data(), dtype_bytes(dtype));
+    return bits;
+  };
+  EXPECT_EQ(first(DType::int64, -2.7f), -2);
+  EXPECT_EQ(first(DType::int64, 3e38f), INT64_MAX);
+  EXPECT_EQ(first(DType::int64, -3e38f), INT64_MIN);
+  EXPECT_EQ(static_cast<int32_t>(first(DType::int32, -2.7f)), -2);
+  EXPECT_EQ(first(DType::uint8, 255.9f), 255);
+  EXPECT_EQ(first(DType::uint8, 257.0f), 1);
+  EXPECT_EQ(first(DType::boolean, 0.25f), 1);
+  EXPECT_EQ(first(DType::boolean, 0.0f), 0);
+}
+
+// What is wrapped comes round again and again, as in numpy.
+TEST(Movement, PadWrapsMoreThanOnce) {
+  const TensorDesc in = f32({3}), out = f32({11});
+  Data x(in);
+  for (int i = 0; i < 3; ++i) x.floats()[i] = static_cast<float>(i);
+  const Data y = run_step(*prepare_pad(in, out, std::vector<int>{4}, PadMode::wrap, 0.0f, {}), {&x}, out, 1);
+  for (int i = 0; i < 11; ++i) EXPECT_EQ(y.floats()[i], static_cast<float>((i + 2) % 3)) << i;
 }
 
 // The tables of a step grow with its dimensions: what they take is told, and too much of it is refused before it is taken.
