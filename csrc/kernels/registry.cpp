@@ -13,6 +13,7 @@ constexpr KernelEntry kEntries[] = {
 #include "kernels/conv_transpose2d/kernels.inc"
 #include "kernels/convert/kernels.inc"
 #include "kernels/depthwise/kernels.inc"
+#include "kernels/detection/kernels.inc"
 #include "kernels/elementwise/kernels.inc"
 #include "kernels/indexing/kernels.inc"
 #include "kernels/linear/kernels.inc"

@@ -36,6 +36,7 @@ py::dict describe(const TensorSpec& spec) {
   d["name"] = text(spec.name);
   d["shape"] = py::tuple(py::cast(spec.shape));
   d["dtype"] = edgelane::dtype_name(spec.dtype);
+  d["variable_rows"] = spec.variable_rows;
   d["scale"] = spec.quantized ? py::object(py::float_(spec.quant.scale)) : py::none();
   d["zero_point"] = spec.quantized ? py::object(py::int_(spec.quant.zero_point)) : py::none();
   return d;

@@ -93,6 +93,7 @@ edgelane_status write_info(const edgelane_session* session, bool input, size_t i
     info->quantized = spec.quantized ? 1 : 0;
     info->zero_point = spec.quant.zero_point;
     info->scale = spec.quant.scale;
+    info->variable_rows = spec.variable_rows ? 1 : 0;
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "kernels/detection/detection.hpp"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/indexing/scatter_reduction.hpp"
 #include "kernels/reduce/reduction.hpp"
@@ -48,7 +49,7 @@ constexpr AttributeRule kAttributes[kAttributeKeys + 1] = {
     {"iou_threshold", true, 1, 1, 0, 0, false},
     {"score_threshold", true, 1, 1, 0, 0, false},
     {"center_point_box", false, 1, 1, 0, 1, false},
-    {"sampling_ratio", false, 1, 1, 0, kMaxWindow, false},
+    {"sampling_ratio", false, 1, 1, 0, kMaxSamplingRatio, false},
     {"spatial_scale", true, 1, 1, 0, 0, false},
 };
 

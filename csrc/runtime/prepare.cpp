@@ -8,6 +8,7 @@
 #include "kernels/conv_transpose2d/conv_transpose2d.hpp"
 #include "kernels/convert/convert.hpp"
 #include "kernels/depthwise/depthwise.hpp"
+#include "kernels/detection/detection.hpp"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/indexing/indexing.hpp"
 #include "kernels/linear/linear.hpp"
@@ -165,6 +166,13 @@ class StepPreparer {
         return prepare_arg_reduce(desc(0), y_, a_.axis, a_.largest, a_.select_last, options_);
       case Op::top_k:
         return prepare_top_k(desc(0), y_, a_.axis, a_.largest, options_);
+      case Op::non_max_suppression:
+        return prepare_non_max_suppression({desc(0), desc(1), y_, a_.max_per_class, a_.iou_threshold, a_.has_score_threshold,
+                                            a_.score_threshold, a_.center_point_box},
+                                           options_);
+      case Op::roi_align:
+        return prepare_roi_align(
+            {desc(0), desc(1), desc(2), y_, a_.mode == 1, a_.coordinates == 0, a_.sampling_ratio, a_.spatial_scale}, options_);
       case Op::gather:
         return prepare_gather(desc(0), desc(1), y_, a_.axis, options_);
       case Op::gather_elements:

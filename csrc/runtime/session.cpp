@@ -139,6 +139,11 @@ Session::Session(Model& model, Isa isa, int threads, const std::vector<int>& cor
     : isa_(isa), pool_(threads, cores), metadata_(model.metadata) {
   for (const int i : model.inputs) input_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
   for (const int i : model.outputs) output_specs_.push_back(spec_of(model.tensors[static_cast<size_t>(i)]));
+  for (const Step& step : model.steps) {
+    const auto output = std::find(model.outputs.begin(), model.outputs.end(), step.output);
+    if (step.op == Op::non_max_suppression && output != model.outputs.end())
+      output_specs_[static_cast<size_t>(output - model.outputs.begin())].variable_rows = true;
+  }
   const std::vector<TensorDesc> descs = plan_layouts(model);
   request_activations(model, descs);
   plan_arena();  // refuses networks that do not fit before a kernel makes tables for them

@@ -28,6 +28,7 @@ struct TensorSpec {
   std::string name;
   DType dtype = DType::float32;
   std::vector<int64_t> shape;
+  bool variable_rows = false;  // shape[0] is an upper bound; rows that are not needed come last and hold -1
   size_t bytes = 0;
   bool quantized = false;  // int8: real = quant.scale * (q - quant.zero_point)
   QuantParams quant;

@@ -6,6 +6,7 @@ class _Tensor(TypedDict):
     name: str
     shape: tuple[int, ...]
     dtype: str
+    variable_rows: bool
     scale: float | None
     zero_point: int | None
 

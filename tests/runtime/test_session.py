@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from lane_models import classifier, expected_scores
+from lane_models import Builder, classifier, expected_scores
 
 import edgelane
 from edgelane import _C, EdgelaneError, Session
-from edgelane.export.compiler.lane_file import to_bytes
+from edgelane.export.compiler.lane_file import INPUT, OUTPUT, to_bytes
 
 
 @pytest.fixture
@@ -51,6 +51,29 @@ def test_specs_and_properties(lane):
     assert session.arena_bytes > 0
     assert session.packed_bytes > 0
     assert "classifier.lane" in repr(session)
+
+
+def test_rows_that_suppression_does_not_need_are_cut_off(tmp_path):
+    b = Builder()
+    boxes, scores = b.tensor("boxes", INPUT, (1, 6, 4)), b.tensor("scores", INPUT, (1, 2, 6))
+    chosen = b.tensor("chosen", OUTPUT, (8, 3), "int64")
+    b.step(
+        "nms", "non_max_suppression", [boxes, scores], chosen,
+        max_per_class=[4], iou_threshold=[0.5], score_threshold=[float(np.float32(0.4))],
+    )  # fmt: skip
+    path = tmp_path / "nms.lane"
+    path.write_bytes(to_bytes(b.file()))
+    session = Session(path)
+    (spec,) = session.outputs
+    assert (spec.shape, spec.variable_rows) == ((8, 3), True)
+    assert not session.inputs[0].variable_rows
+    lefts = np.array([0, 0.1, -0.1, 10, 10.1, 100], np.float32)  # two groups that overlap, and one box alone
+    corners = np.stack([np.zeros(6, np.float32), lefts, np.ones(6, np.float32), lefts + 1], axis=1)[None]
+    values = np.array([[[0.9, 0.75, 0.6, 0.95, 0.5, 0.3], [0, 0, 0.5, 0, 0, 0.6]]], np.float32)
+    for threads in (1, 2):
+        found = Session(path, threads=threads).run({"boxes": corners, "scores": values})["chosen"]
+        np.testing.assert_array_equal(found, [[0, 0, 3], [0, 0, 0], [0, 1, 5], [0, 1, 2]])
+    assert session.run({"boxes": corners, "scores": values * 0})["chosen"].shape == (0, 3)
 
 
 def test_same_bits_for_every_number_of_threads(lane, images):
@@ -146,7 +169,7 @@ def test_bad_files(tmp_path, lane):
         "text": (b"hello, this is no network " * 20, "not a .lane file"),
         "truncated": (content[:-1], f"the file is cut off: expected {len(content)} bytes, found {len(content) - 1}"),
         "flipped": (content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], "checksum"),
-        "newer": (bytes(newer), "version 9 is newer than 1"),
+        "newer": (bytes(newer), "version 9 is newer than 2"),
     }
     for name, (damaged, message) in cases.items():
         path = tmp_path / f"{name}.lane"

@@ -69,6 +69,9 @@ typedef struct edgelane_tensor_info {
   int32_t quantized; /* 1: real = scale * (value - zero_point) */
   int32_t zero_point;
   float scale;
+  /* 1: shape[0] is the most rows that there can be, as of the boxes that a suppression keeps. The array has that size; rows that
+   * are not needed come last and hold -1. */
+  int32_t variable_rows;
 } edgelane_tensor_info;
 
 /* One step of the network, or the copy of one input or output. Valid as long as its array. */

@@ -1,26 +1,16 @@
 // top_k: elements become keys that order them as wanted, places included, so that no two are equal; the first k are split off in
 // linear time and sorted.
 #include <algorithm>
-#include <cstring>
 
 #include "core/aligned_buffer.hpp"
 #include "kernels/check.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/indexing/box.hpp"
+#include "kernels/ordered.hpp"
 #include "kernels/reduce/reduce.hpp"
 
 namespace edgelane {
 namespace {
-
-// Unsigned numbers in the order of the values. Zeros of either sign are equal, NaN is the largest.
-inline uint32_t ordered(float x) {
-  if (!(x == x)) return UINT32_MAX;
-  uint32_t bits = 0;
-  if (x != 0.0f) std::memcpy(&bits, &x, sizeof bits);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-inline uint32_t ordered(int32_t x) { return static_cast<uint32_t>(x) ^ 0x80000000u; }
-inline uint64_t ordered(int64_t x) { return static_cast<uint64_t>(x) ^ (uint64_t{1} << 63); }
 
 // A value and its place, compared in this order. Of 32 bits each they are one number.
 struct NarrowKey {

@@ -29,6 +29,7 @@ class TensorSpec:
     """An input or output of a network: a dense row-major array.
 
     `scale` and `zero_point` are those of int8 tensors, `real = scale * (value - zero_point)`, and None for others.
+    With `variable_rows`, `shape[0]` is the most rows that there can be; `Session.run` returns those that there are.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TensorSpec:
     dtype: np.dtype[Any]
     scale: float | None = None
     zero_point: int | None = None
+    variable_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,12 @@ class Session:
         """Run the network once.
 
         `feeds` maps every input's name to an array of exactly its shape and dtype; arrays that are not contiguous are
-        copied. Returns new arrays by output name. Raises EdgelaneError for a missing or unknown name and for another
+        copied. Returns new arrays by output name, of the shapes in `outputs` but for rows that are not needed
+        (`TensorSpec.variable_rows`). Raises EdgelaneError for a missing or unknown name and for another
         shape or dtype.
         """
         results = self._session.run(self._arrays(feeds))
-        return {spec.name: result for spec, result in zip(self.outputs, results, strict=True)}
+        return {spec.name: _used_rows(spec, result) for spec, result in zip(self.outputs, results, strict=True)}
 
     def profile(self, feeds: Mapping[str, npt.ArrayLike], repeats: int = 10) -> list[ProfileRow]:
         """Time every step: the least of `repeats` runs, after one that is not counted.
@@ -227,8 +230,14 @@ def _core_list(cores: Sequence[int] | str | None) -> str:
 
 def _specs(tensors: list[_C._Tensor]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"]), t["scale"], t["zero_point"]) for t in tensors
+        TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"]), t["scale"], t["zero_point"], t["variable_rows"])
+        for t in tensors
     )
+
+
+def _used_rows(spec: TensorSpec, result: Array) -> Array:
+    """`result` without the rows at its end that hold -1, where the network may need fewer than there is room for."""
+    return result[: np.count_nonzero(result[:, 0] >= 0)] if spec.variable_rows else result
 
 
 def _parse_metadata(text: str, path: str) -> dict[str, Any]:

@@ -79,6 +79,8 @@ TEST(Registry, EveryStepKernelBelongsToATestedOperation) {
                                         "gather_nd_any",
                                         "scatter_elements_any",
                                         "scatter_nd_any",
+                                        "non_max_suppression_f32",
+                                        "roi_align_f32",
                                         "resize_f32",
                                         "resize_s8",
                                         "conv_transpose2d_f32",

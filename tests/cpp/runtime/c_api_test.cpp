@@ -61,6 +61,15 @@ TEST_F(CApi, DescribesTensors) {
   EXPECT_EQ(info.quantized, 1);
   EXPECT_EQ(info.scale, 0.3f);
   EXPECT_EQ(info.zero_point, 1);
+  EXPECT_EQ(info.variable_rows, 0);
+  int variable = 0;
+  for (size_t i = 0; i < edgelane_output_count(session_); ++i) {
+    ASSERT_EQ(edgelane_output_info(session_, i, &info), EDGELANE_OK);
+    if (info.variable_rows == 0) continue;
+    EXPECT_STREQ(info.name, "kept");  // the boxes that non_max_suppression keeps
+    ++variable;
+  }
+  EXPECT_EQ(variable, 1);
   EXPECT_STREQ(edgelane_metadata(session_), "{}");
   EXPECT_EQ(edgelane_threads(session_), 1);
   EXPECT_NE(std::string(edgelane_plan(session_)).find("arena"), std::string::npos);

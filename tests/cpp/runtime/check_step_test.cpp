@@ -468,6 +468,34 @@ TEST(CheckStep, Gathers) {
             });
 }
 
+TEST(CheckStep, Detection) {
+  const Network suppression = {
+      Op::non_max_suppression, {{2, 9, 4}}, {{2 * 3 * 5, 3}, DType::int64}, {ints(K::max_per_class, {5})}, {{{2, 3, 9}}}};
+  check(suppression, {
+                         {"boxes", [](Network& n) { n.x.dims = {2, 8, 4}; }, "expected shape [2, 9, 4]"},
+                         {"no corners", [](Network& n) { n.x.dims = {2, 9, 5}; }, "expected shape [2, 9, 4]"},
+                         {"scores", [](Network& n) { n.constants[0].dims = {6, 9}; }, "expected rank 3"},
+                         {"rows", [](Network& n) { n.y.dims = {29, 3}; }, "expected shape [30, 3]"},
+                         {"no more rows than boxes", [](Network& n) { n.attributes[0] = ints(K::max_per_class, {100}); },
+                          "expected shape [54, 3]"},
+                         {"int32 rows", [](Network& n) { n.y.dtype = DType::int32; }, "expected int64"},
+                         {"none of a class", [](Network& n) { n.attributes[0] = ints(K::max_per_class, {0}); }, "max_per_class"},
+                         {"no limit", [](Network& n) { n.attributes.clear(); }, "max_per_class"},
+                     });
+  const Network regions = {Op::roi_align, {{2, 4, 8, 9}}, {{5, 4, 3, 3}}, {}, {{{5, 4}}, {{5}, DType::int64}}};
+  check(regions,
+        {
+            {"regions", [](Network& n) { n.constants[0].dims = {4, 4}; }, "expected shape [5, 4]"},
+            {"images", [](Network& n) { n.constants[1].dims = {5, 1}; }, "expected shape [5]"},
+            {"float images", [](Network& n) { n.constants[1].dtype = f32; }, "expected int32 or int64"},
+            {"channels", [](Network& n) { n.y.dims[1] = 3; }, "expected shape [5, 4, 3, 3]"},
+            {"mode", [](Network& n) { n.attributes = {ints(K::mode, {2})}; }, "expected mode 0 to 1"},
+            {"coordinates", [](Network& n) { n.attributes = {ints(K::coordinates, {2})}; }, "expected coordinates 0 or 1"},
+            {"ratio", [](Network& n) { n.attributes = {ints(K::sampling_ratio, {257})}; }, "expected 0 to 256"},
+            {"int8", [](Network& n) { n.x = {{2, 4, 8, 9}, s8, 1}; }, "expected float32"},
+        });
+}
+
 TEST(CheckStep, Scatters) {
   const T indices = {{2, 3}, DType::int64};
   const Network elements = {Op::scatter_elements, {{2, 5}}, {{2, 5}}, {ints(K::axis, {1})}, {indices, {{2, 3}}}};

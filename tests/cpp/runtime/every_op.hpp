@@ -194,6 +194,13 @@ inline LaneWriter every_op_writer() {
   const uint32_t best = w.output("best", DType::int64, {1, 1, 8, 8}), top = w.output("top", DType::int64, {1, 8, 8, 3});
   w.step("arg_reduce", Op::arg_reduce, {x}, best, {ints(K::axis, {1}), ints(K::select_last, {1})});
   w.step("top_k", Op::top_k, {x}, top, {ints(K::axis, {3}), ints(K::largest, {0})});
+  const uint32_t boxes = w.constant("boxes", {1, 64, 4}, r.floats(256, 4.0f)), kinds = w.intermediate("kinds", f32, {1, 8, 64});
+  w.step("scores of boxes", Op::reshape, {x}, kinds);
+  w.step("non_max_suppression", Op::non_max_suppression, {boxes, kinds}, w.output("kept", DType::int64, {40, 3}),
+         {ints(K::max_per_class, {5}), floats(K::iou_threshold, {0.25}), floats(K::score_threshold, {0.5})});
+  const uint32_t regions = w.constant("regions", {3, 4}, std::vector<float>{0, 1, 6, 7, -4, -2, 3, 20, 5, 5, 5.5f, 6});
+  w.step("roi_align", Op::roi_align, {x, regions, w.constant("images", {3}, std::vector<int64_t>{0, 0, -1})},
+         w.output("aligned", f32, {3, 8, 2, 3}), {floats(K::spatial_scale, {0.5})});
   const uint32_t total = w.output("total of ids", DType::int64, {1});
   w.step("int64 sum", Op::reduce, {ids}, total, {ints(K::axes, {0}), ints(K::reduction, {1})});
   return w;

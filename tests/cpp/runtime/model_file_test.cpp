@@ -90,7 +90,7 @@ TEST(ModelFile, Header) {
        true,
        "expected the strings section inside"},
       {"tensors before strings", 72, {0xC0, 0}, true, "expected the tensors section at"},
-      {"tensors size is not whole records", 80, {1}, true, "records of 96 bytes"},
+      {"tensors size is not whole records", 80, {1, 0}, true, "records of 96 bytes"},
       {"golden past the file", 168, {0, 0, 0, 0x7F}, true, "expected the golden section inside"},
       {"data past the file", 184, {0xC0, 0xFF, 0xFF, 0x7F}, true, "data section"},
       {"data over the sections", 184, {0xC0, 0, 0, 0}, true, "data section"},
