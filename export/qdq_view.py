@@ -171,6 +171,24 @@ class View:
             return False
         return self.dequantizer(node.input[0], commuting=True) is not None
 
+    def rounded_bias(self, node: onnx.NodeProto) -> bool:
+        """Whether an int8 layer has a float bias that is no multiple of input scale times weight scale.
+
+        Sums of int8 products are such multiples, so a bias that is added to them as an integer is rounded to one.
+        """
+        bias = self.constant(node.input[2]) if len(node.input) > 2 else None
+        weight, source = self.weight(node), self.dequantizer(node.input[0], commuting=True)
+        if node.op_type == "ConvTranspose" or bias is None or weight is None or source is None:
+            return False
+        if weight.dequantizer is None:
+            return False
+        scales = self.parameters(source).scale, self.parameters(weight.dequantizer).scale
+        if scales[0] is None or scales[1] is None or scales[1].size not in (1, bias.size):
+            return False
+        steps = bias.astype(np.float64) / (scales[0].astype(np.float64) * scales[1].reshape(-1))
+        # A float32 cannot say where between two large multiples it lies.
+        return bool(np.any(np.abs(steps - np.rint(steps)) > 1e-3 + 1e-6 * np.abs(steps)))
+
     def group(self, node: onnx.NodeProto) -> int:
         """The groups of a convolution."""
         return _attribute(node, "group", 1)

@@ -118,6 +118,21 @@ def test_uint8_activations(tmp_path: Path) -> None:
     assert sum(row.dtype == "int8" for row in result.layers) >= 4
 
 
+@pytest.mark.parametrize("on_grid", [False, True])
+def test_biases_that_are_rounded_are_said_and_allowed_more(on_grid: bool, tmp_path: Path) -> None:
+    """A coarse product of scales: rounding the bias moves it by up to a twentieth of a step of the output."""
+    body, made = quantized()
+    made["ws"], made["as"] = np.float32(0.1), np.float32(1.0371)
+    grid = made["xds"] * made["ws"]
+    made["b0"] = (grid * (np.rint(values(8, seed=3) * 400) + (0 if on_grid else 0.45))).astype(np.float32)
+    path = write(tmp_path / "m.onnx", body.replace("(xd, d0)", "(xd, d0, b0)"), made)
+    compile(path, tmp_path / "m.lane")
+    result = compare(OnnxModel(path), LaneModel(tmp_path / "m.lane"), [FRAME, OTHER_FRAME])
+    assert result.ok
+    assert result.share == (0.001 if on_grid else 0.01)
+    assert ("rounded to int32 (layers: 1, first node_first)" in result.note) == (not on_grid)
+
+
 def test_values_inside_local_functions(tmp_path: Path) -> None:
     text = """<ir_version: 10, opset_import: ["": 17, "local": 1]>
         agraph (float[1,3,12,12] x) => (float[1,3,12,12] y) { h = local.soften(x) y = Relu(h) }

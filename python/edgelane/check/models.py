@@ -69,6 +69,13 @@ class OnnxModel:
         named = [(node.name or f"{node.op_type}_{index}", node) for index, node in enumerate(self.proto.graph.node)]
         return {value: (name, node.op_type) for name, node in named for value in node.output}
 
+    def rounded_biases(self) -> list[str]:
+        """The layers whose float bias cannot be an int32 without rounding."""
+        from edgelane.export.qdq_view import View
+
+        view = View(self.proto)
+        return [view.name(node) for node in view.nodes if view.rounded_bias(node)]
+
     def values(self, feeds: Mapping[str, Array], names: Iterable[str]) -> Values:
         """What the model computes for `names`, among them outputs, in one run."""
         return self._extended(feeds, list(names), {})

@@ -200,14 +200,16 @@ def _print_comparison(comparison: Comparison, layers: bool) -> None:
     if comparison.piecewise:
         worst = max(comparison.layers, key=lambda row: (row.off or 0.0, row.worst))
         text = f"{_many(len(comparison.layers), 'value')} from the same int8 values before them: "
-        text += f"at most {worst.off or 0:.4%} of one differ ({worst.node}), allowed are 0.1 % by one step"
+        text += (
+            f"at most {worst.off or 0:.4%} of one differ ({worst.node}), allowed are {comparison.share:.1%} by one step"
+        )
         out().print(text, markup=False)
     if comparison.layers and layers:
         print_table("inside", columns, [_row(row, False) for row in comparison.layers])
     if comparison.first is not None:
         row = comparison.first
         node = f"{row.node} ({row.op}), value {row.value}" if row.node else row.value
-        allowed = "one step on 0.1 %" if row.off is not None else f"{comparison.tolerance:g}"
+        allowed = f"one step on {comparison.share:.1%}" if row.off is not None else f"{comparison.tolerance:g}"
         found = f"worst {row.worst:.3g}, mean {row.mean:.3g}"
         out().print(f"first part at {node}: {found}, allowed {allowed}", markup=False)
         if not layers and not comparison.piecewise:
