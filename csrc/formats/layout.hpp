@@ -14,6 +14,9 @@
 // float32: element (n, c, y, x) is  data[(n * groups + c) * plane + index(y, x)],            groups = c
 // int8:    element (n, c, y, x) is  data[((n * groups + c / 4) * plane + index(y, x)) * 4 + c % 4],  groups = ceil(c / 4)
 //
+// A float32 tensor that no step reads or writes by strips and taps is dense: without a border, planes side by side, so that its
+// elements lie in row-major order like those of a tensor of any other rank.
+//
 // int8 values are stored biased, q + 128 as uint8, because x86's dot product takes unsigned times signed; channels that pad the
 // last group of four hold the zero point. Tensors of any other rank are plain row-major arrays (int8 ones biased too).
 #pragma once
@@ -39,7 +42,7 @@ struct PlanarLayout {
   int batch = 1, channels = 0, height = 0, width = 0;
   int pitch = 0;       // elements from a row to the next: width + max(left, right)
   int64_t origin = 0;  // index of pixel (0, 0) in a plane, a multiple of kPlaneAlign
-  int64_t plane = 0;   // elements of a plane: an odd multiple of kPlaneAlign, so that planes do not share cache sets
+  int64_t plane = 0;  // elements of a plane: unless dense, an odd multiple of kPlaneAlign, so that planes do not share cache sets
   Border border;
 
   PlanarLayout() = default;
@@ -54,6 +57,15 @@ struct PlanarLayout {
     int64_t lines = (end + kPlaneAlign - 1) / kPlaneAlign;
     plane = (lines | 1) * kPlaneAlign;
   }
+
+  static PlanarLayout dense(int n, int c, int h, int w) {
+    PlanarLayout l;
+    l.batch = n, l.channels = c, l.height = h, l.width = w;
+    l.pitch = w;
+    l.plane = static_cast<int64_t>(h) * w;
+    return l;
+  }
+  bool is_dense() const { return origin == 0 && pitch == width && plane == static_cast<int64_t>(height) * width; }
 
   int64_t index(int y, int x) const { return origin + static_cast<int64_t>(y) * pitch + x; }
   int64_t strip_length() const { return static_cast<int64_t>(height) * pitch; }  // pixels and gaps from origin on

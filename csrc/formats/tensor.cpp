@@ -36,8 +36,9 @@ size_t dtype_bytes(DType dtype) noexcept {
 }
 
 bool same_memory(const TensorDesc& a, const TensorDesc& b) noexcept {
-  if (dtype_bytes(a.dtype) != dtype_bytes(b.dtype) || a.planar() != b.planar()) return false;
-  return a.planar() ? same_layout(a.layout, b.layout) : a.elements() == b.elements();
+  if (dtype_bytes(a.dtype) != dtype_bytes(b.dtype)) return false;
+  if (a.straight() && b.straight()) return a.elements() == b.elements();
+  return a.planar() && b.planar() && same_layout(a.layout, b.layout);
 }
 
 }  // namespace edgelane

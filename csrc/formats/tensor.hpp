@@ -25,6 +25,8 @@ struct TensorDesc {
 
   // Rank-4 float32 and int8 activations are planar (formats/layout.hpp); everything else is a plain row-major array.
   bool planar() const { return rank == 4 && (dtype == DType::float32 || dtype == DType::int8); }
+  // Whether elements lie in row-major order one behind the other.
+  bool straight() const { return !planar() || (dtype == DType::float32 && layout.is_dense()); }
   bool int8() const { return dtype == DType::int8; }
   int64_t elements() const {
     int64_t n = 1;
@@ -34,8 +36,8 @@ struct TensorDesc {
   size_t bytes() const { return planar() ? layout.bytes(int8()) : static_cast<size_t>(elements()) * dtype_bytes(dtype); }
 };
 
-// Whether element i of one lies where element i of the other does: equal sizes of elements, shapes and layouts, or plain rows of
-// as many elements.
+// Whether element i of one lies where element i of the other does: equal sizes of elements, shapes and layouts, or as many
+// elements one behind the other.
 bool same_memory(const TensorDesc& a, const TensorDesc& b) noexcept;
 
 }  // namespace edgelane

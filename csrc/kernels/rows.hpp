@@ -30,7 +30,7 @@ template <class T, class F>
 void for_same_shape(const KernelArgs& args, const TensorDesc& input, const TensorDesc& output, const F& f) noexcept {
   const T* x = static_cast<const T*>(args.inputs[0]);
   T* y = static_cast<T*>(args.output);
-  if (!output.planar()) {
+  if (input.straight() && output.straight()) {
     constexpr int64_t kBlock = 1024;
     const int64_t n = output.elements();
     parallel_ranges(*args.pool, (n + kBlock - 1) / kBlock, kBlock, [&](int64_t begin, int64_t end) {

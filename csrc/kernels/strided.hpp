@@ -98,7 +98,7 @@ class StridedWalk {
     }
   };
 
-  bool float_planes() const { return output_.planar() && !output_.int8(); }
+  bool float_planes() const { return !output_.straight() && !output_.int8(); }
 
   // Rows and columns of a map to one axis; rows of an operand of one pixel repeat along both.
   void join_rows() {

@@ -29,6 +29,27 @@ class DisjointSets {
   std::vector<size_t> parent_;
 };
 
+// Ops that work on strips of a map or step from plane to plane of quads; all others take planes of any kind.
+bool needs_planes(Op op) {
+  switch (op) {
+    case Op::conv2d:
+    case Op::conv_transpose2d:
+    case Op::max_pool2d:
+    case Op::average_pool2d:
+    case Op::global_average_pool:
+    case Op::channel_shuffle:
+    case Op::resize:
+    case Op::quantize:
+    case Op::dequantize:
+    case Op::requantize:
+    case Op::recode:
+    case Op::roi_align:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool same_image(const Tensor& a, const Tensor& b) { return a.dims[2] == b.dims[2] && a.dims[3] == b.dims[3]; }
 
 // Rows or columns behind the last one that the taps of the last output pixel reach.
@@ -109,12 +130,26 @@ std::vector<TensorDesc> plan_layouts(const Model& model) {
   std::vector<Border> shared(count);  // by representative
   for (size_t i = 0; i < count; ++i) shared[sets.find(i)] = shared[sets.find(i)].merged(borders[i]);
 
+  std::vector<bool> in_planes(count);  // by representative
+  for (const Step& step : model.steps) {
+    if (!needs_planes(step.op)) continue;
+    in_planes[sets.find(static_cast<size_t>(step.output))] = true;
+    for (const int input : step.inputs) {
+      if (input != kAbsent) in_planes[sets.find(static_cast<size_t>(input))] = true;
+    }
+  }
+
   std::vector<TensorDesc> descs(count);
   for (size_t i = 0; i < count; ++i) {
     const Tensor& t = model.tensors[i];
     descs[i] = t.desc();
     if (!activation[i]) continue;
-    if (t.planar()) descs[i].layout = PlanarLayout(t.dims[0], t.dims[1], t.dims[2], t.dims[3], shared[sets.find(i)]);
+    if (t.planar()) {
+      const bool dense = t.dtype == DType::float32 && !in_planes[sets.find(i)];
+      const int* d = t.dims;
+      descs[i].layout =
+          dense ? PlanarLayout::dense(d[0], d[1], d[2], d[3]) : PlanarLayout(d[0], d[1], d[2], d[3], shared[sets.find(i)]);
+    }
     check_size(t, descs[i]);
   }
   return descs;

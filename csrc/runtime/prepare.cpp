@@ -59,7 +59,7 @@ class WeightValues {
   Span<const T> values_;
 };
 
-// linear takes plain rows, but a rank-4 activation is planar: copied to plain rows before and to planes after.
+// linear takes plain rows, but a rank-4 activation may lie in planes: copied to plain rows before and to planes after.
 class PlanarLinear : public PreparedKernel {
  public:
   PlanarLinear(const TensorDesc& x, const TensorDesc& y, const LinearProblem& problem, std::unique_ptr<PreparedKernel> linear,
@@ -286,7 +286,7 @@ class StepPreparer {
         desc(0).int8()
             ? prepare_linear_s8(p, s8_params(), WeightValues<int8_t>(w).values(), optional_values<int32_t>(2), options_)
             : prepare_linear_f32(p, WeightValues<float>(w).values(), optional_values<float>(2), options_);
-    if (!desc(0).planar()) return kernel;
+    if (desc(0).straight() && y_.straight()) return kernel;
     return std::make_unique<PlanarLinear>(desc(0), y_, p, std::move(kernel), options_);
   }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/aligned_buffer.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
 #include "kernels/function_kernel.hpp"
@@ -195,7 +196,6 @@ class Boxes {
 
 // PreparedKernel::place_in_output: of plain inputs that are one run of the output from beginning to end.
 std::vector<int64_t> places_of(const GatherProblem& p, const std::vector<Box>& boxes) {
-  constexpr int64_t kAlignment = 64;
   std::vector<int64_t> places(p.inputs.size(), -1);
   if (p.inputs.size() < 2) return places;
   std::vector<int> uses(p.inputs.size());
@@ -205,7 +205,8 @@ std::vector<int64_t> places_of(const GatherProblem& p, const std::vector<Box>& b
     const TensorDesc& t = p.inputs[input];
     const int64_t place = box.to * static_cast<int64_t>(dtype_bytes(t.dtype));
     const bool whole = box.kind == Box::Kind::copy && box.rows.size == 1 && box.items == 1 && box.columns.size == t.elements();
-    if (whole && uses[input] == 1 && !t.planar() && !p.output.planar() && place % kAlignment == 0) places[input] = place;
+    if (whole && uses[input] == 1 && t.straight() && p.output.straight() && place % static_cast<int64_t>(kAlignment) == 0)
+      places[input] = place;
   }
   return places;
 }

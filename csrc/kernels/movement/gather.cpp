@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/aligned_buffer.hpp"
 #include "core/status.hpp"
 #include "kernels/border.hpp"
 #include "kernels/check.hpp"
@@ -112,8 +113,10 @@ class PlanarGather {
       bool alike =
           in.plane == out.plane && in.origin == out.origin && end - first == in.channels && requantizers_[source].identity();
       for (int c = first; c < end; ++c) alike = alike && channels_[c].channel == c - first;
-      if (alike && first % per_plane == 0 && (in.channels % per_plane == 0 || end == count))
-        result[source] = first / per_plane * out.plane * static_cast<int64_t>(sizeof(uint32_t));
+      const int64_t place = first / per_plane * out.plane * static_cast<int64_t>(sizeof(uint32_t));
+      if (alike && first % per_plane == 0 && (in.channels % per_plane == 0 || end == count) &&
+          place % static_cast<int64_t>(kAlignment) == 0)
+        result[source] = place;
     }
     return result;
   }

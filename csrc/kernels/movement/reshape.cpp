@@ -15,7 +15,7 @@ namespace {
 class RowView {
  public:
   explicit RowView(const TensorDesc& t) {
-    if (!t.planar()) {
+    if (t.straight()) {
       length_ = t.elements();
       return;
     }
@@ -104,12 +104,12 @@ void copy_elements(const RowView& from, const T* x, const RowView& to, T* y, int
 template <class T>
 std::unique_ptr<PreparedKernel> make_reshape(const TensorDesc& input, const TensorDesc& output, const KernelEntry& entry) {
   const RowView from(input), to(output);
-  const bool view = !input.planar() && !output.planar();
+  const bool view = input.straight() && output.straight();
   const auto run = [=](const KernelArgs& args) {
     const T* x = static_cast<const T*>(args.inputs[0]);
     T* y = static_cast<T*>(args.output);
-    if (x == y) return;  // the output took the input's place, and plain rows are the same bytes in any shape
-    if (!output.planar()) {
+    if (x == y) return;  // the output took the input's place, and straight rows are the same bytes in any shape
+    if (output.straight()) {
       constexpr int64_t kBlock = 4096;
       const int64_t n = output.elements();
       parallel_ranges(*args.pool, (n + kBlock - 1) / kBlock, kBlock, [&](int64_t begin, int64_t end) {

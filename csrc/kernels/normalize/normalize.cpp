@@ -31,7 +31,8 @@ class Normalize {
     for (int a = p.axis; a < p.input.rank; ++a) count_ *= dims[a];
     groups_ = p.input.elements() / count_;
     run_ = count_;
-    if (p.input.planar()) {
+    if (!p.input.straight() || !p.output.straight()) {
+      straight_ = false;
       // Rows without gaps are one run.
       const bool dense = p.axis < 3 && p.input.layout.pitch == dims[3] && p.output.layout.pitch == dims[3];
       run_ = dense ? int64_t{dims[2]} * dims[3] : dims[3];
@@ -90,7 +91,7 @@ class Normalize {
   static constexpr Pass kPasses[] = {Pass::sum, Pass::moments, Pass::map};
 
   Walk walk(const TensorDesc& t, int axis) const {
-    if (!t.planar()) return {0, 0, count_, 0, 0};
+    if (straight_) return {0, 0, count_, 0, 0};
     if (axis == 3) return {t.layout.origin, t.layout.plane, t.layout.pitch, 0, 0};
     return {t.layout.origin, 0, planes_ * t.layout.plane, t.layout.plane, t.layout.pitch};
   }
@@ -179,7 +180,7 @@ class Normalize {
   int64_t blocks_ = 1, groups_ = 1;              // blocks of groups
   int64_t planes_ = 1, run_rows_ = 1, run_ = 1;  // of a group
   Walk x_, y_;
-  bool fused_ = false;
+  bool straight_ = true, fused_ = false;
   int64_t pieces_of_run_ = 1, chunks_ = 1;
 };
 

@@ -21,7 +21,7 @@ struct Softmax {
   void operator()(const KernelArgs& args) const noexcept {
     const float* x = static_cast<const float*>(args.inputs[0]);
     float* y = static_cast<float*>(args.output);
-    output.planar() ? run_planar(*args.pool, x, y) : run_plain(*args.pool, x, y);
+    input.straight() && output.straight() ? run_plain(*args.pool, x, y) : run_planar(*args.pool, x, y);
     fill_borders(args.output, output);
   }
 

@@ -136,12 +136,14 @@ TEST(Elementwise, BinaryFloatBroadcasts) {
 
 TEST(Elementwise, BinaryFloatOnEqualPitches) {  // the path over whole strips
   for (const Broadcast& c : kBroadcasts) {
-    const BinaryProblem p{f32(c.a, {1, 1, 1, 1}), f32(c.b, {1, 1, 1, 1}), f32(c.y, {1, 1, 1, 1}), BinaryFunction::div, {}};
-    const Data a = random_data(p.a, 9), b = random_data(p.b, 10);
-    Data expected(p.output);
-    reference::binary(p, a.bytes.data(), b.bytes.data(), expected.bytes.data());
-    check_step("elementwise", "binary_f32", {&a, &b}, expected, {}, c.what,
-               [&](const KernelOptions& o) { return prepare_binary(p, o); });
+    for (const Border border : {Border{1, 1, 1, 1}, kDense}) {
+      const BinaryProblem p{f32(c.a, border), f32(c.b, border), f32(c.y, border), BinaryFunction::div, {}};
+      const Data a = random_data(p.a, 9), b = random_data(p.b, 10);
+      Data expected(p.output);
+      reference::binary(p, a.bytes.data(), b.bytes.data(), expected.bytes.data());
+      check_step("elementwise", "binary_f32", {&a, &b}, expected, {}, c.what,
+                 [&](const KernelOptions& o) { return prepare_binary(p, o); });
+    }
   }
 }
 

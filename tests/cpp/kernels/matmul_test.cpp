@@ -80,6 +80,19 @@ TEST(Matmul, Int32WrapsAround) {
   }
 }
 
+TEST(Matmul, DensePlanes) {
+  const Data a = random_data(f32({2, 3, 17, 9}, kDense), 1), b = random_data(f32({2, 3, 9, 20}), 2);
+  const TensorDesc y = f32({2, 3, 17, 20}, kDense), bordered = f32({2, 3, 17, 20}, kBorderY);
+  for (const KernelOptions& options : runnable("matmul", "matmul_f32")) {
+    const Data dense = run_step(*prepare_matmul(a.desc, b.desc, y, options), {&a, &b}, y, 1);
+    const Data other = run_step(*prepare_matmul(a.desc, b.desc, bordered, options), {&a, &b}, bordered, 1);
+    const ElementOffsets at_y(y), at_other(bordered);
+    int i[kMaxRank] = {};
+    do ASSERT_EQ(dense.floats()[at_y(i, 4)], other.floats()[at_other(i, 4)]) << options.kernel;
+    while (next_index(i, y.dims, 4));
+  }
+}
+
 // Enough work that a step is cut into strips of rows, panels and batches.
 TEST(Matmul, ManyTasksGiveTheSameBits) {
   for (const MatmulCase& c : {MatmulCase{"strips of rows", {700, 64}, {64, 70}, {700, 70}},

@@ -10,7 +10,7 @@ using namespace testing_steps;
 
 const QuantParams kQuant{0.07f, -5};
 constexpr DType kDtypes[] = {DType::float32, DType::int8, DType::int64, DType::boolean, DType::int32, DType::uint8};
-const Border kBorders[] = {Border{}, Border{1, 2, 0, 1}};
+const Border kBorders[] = {Border{}, Border{1, 2, 0, 1}, kDense};
 
 struct Concat {
   const char* what;

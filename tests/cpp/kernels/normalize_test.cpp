@@ -51,7 +51,7 @@ TEST(Normalize, EveryAxisOfEveryLayout) {
     for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis) {
       const std::string what = "axis " + std::to_string(axis) + " of " + std::to_string(shape.size());
       const Weights w = random_weights(count_from(shape, axis), true, true);
-      for (const Border border : {Border{}, Border{1, 0, 0, 2}}) {
+      for (const Border border : {Border{}, Border{1, 0, 0, 2}, kDense}) {
         const Data x = random_data(f32(shape, border), axis);
         check_normalize(x, f32(shape, border), axis, false, w, what);
         check_normalize(x, f32(shape, {0, 1, 2, 1}), axis, true, w, what + ", mean square");

@@ -37,7 +37,7 @@ void for_axes(const F& f) {
 
 TEST(Reduce, EverySetOfAxesOfEveryLayout) {
   for_axes([](const std::vector<int>& shape, int set, const std::vector<int>& axes, const std::vector<int>& reduced, int count) {
-    for (const Border border : {Border{}, Border{1, 2, 0, 1}}) {
+    for (const Border border : {Border{}, Border{1, 2, 0, 1}, kDense}) {
       for (int r = 0; r < kReductions; ++r) {
         const auto reduction = static_cast<Reduction>(r);
         if (!has_loops(reduction) && shape == kShapes.back() && (set + r) % 5 != 0) continue;  // every fifth pair, for time

@@ -28,8 +28,9 @@ TEST(Softmax, EveryAxisOfEveryLayout) {
       {1, 3, 9, 16}, {2, 2, 3, 2, 3}, {1, 21, 45, 47}, {45, 1001}};
   for (const std::vector<int>& shape : shapes) {
     for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis) {
-      check_softmax(random_data(f32(shape, {1, 0, 0, 2}), axis), f32(shape, {0, 1, 2, 1}), axis,
-                    "axis " + std::to_string(axis) + " of " + std::to_string(shape.size()));
+      const std::string what = "axis " + std::to_string(axis) + " of " + std::to_string(shape.size());
+      check_softmax(random_data(f32(shape, {1, 0, 0, 2}), axis), f32(shape, {0, 1, 2, 1}), axis, what);
+      if (shape.size() == 4) check_softmax(random_data(f32(shape, kDense), axis), f32(shape, kDense), axis, what + ", dense");
     }
   }
 }

@@ -22,13 +22,17 @@
 
 namespace edgelane::testing_steps {
 
+constexpr Border kDense{-1, -1, -1, -1};  // not a border: a dense layout, where the dtype has one
+
 inline TensorDesc tensor(DType dtype, std::vector<int> dims, Border border = {}, QuantParams quant = {}) {
   TensorDesc t;
   t.dtype = dtype;
   t.rank = static_cast<int>(dims.size());
   std::copy(dims.begin(), dims.end(), t.dims);
   t.quant = quant;
-  if (t.planar()) t.layout = PlanarLayout(dims[0], dims[1], dims[2], dims[3], border);
+  const bool dense = border.top < 0;
+  if (t.planar()) t.layout = PlanarLayout(dims[0], dims[1], dims[2], dims[3], dense ? Border{} : border);
+  if (t.planar() && dense && dtype == DType::float32) t.layout = PlanarLayout::dense(dims[0], dims[1], dims[2], dims[3]);
   return t;
 }
 inline TensorDesc f32(std::vector<int> dims, Border border = {}) { return tensor(DType::float32, std::move(dims), border); }

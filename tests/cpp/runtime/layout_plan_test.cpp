@@ -55,6 +55,24 @@ TEST(LayoutPlan, BorderIsWhatTheTapsRead) {
   }
 }
 
+// What only moves, multiplies and adds lies in row-major order; what a convolution or a pool reads or writes, and what shares its
+// map with that, lies in planes.
+TEST(LayoutPlan, TensorsThatNeedNoPlanesAreDense) {
+  LaneWriter w;
+  const uint32_t x = w.input("x", DType::float32, {1, 4, 9, 7});
+  const uint32_t sum = w.intermediate("sum", DType::float32, {1, 4, 9, 7}),
+                 pool = w.intermediate("pool", DType::float32, {1, 4, 4, 3});
+  w.step("add", Op::binary, {x, x}, sum, {ints(AttributeKey::function, {0})});
+  w.step("pool", Op::max_pool2d, {sum}, pool, {ints(AttributeKey::kernel_shape, {2, 2}), ints(AttributeKey::strides, {2, 2})});
+  const uint32_t last = w.intermediate("last", DType::float32, {1, 4, 3, 4}), y = w.output("y", DType::float32, {1, 4, 3, 5});
+  w.step("channels last", Op::transpose, {pool}, last, {ints(AttributeKey::perm, {0, 2, 3, 1})});
+  w.step("linear", Op::linear, {last, w.constant("w", {5, 4}, std::vector<float>(20, 1.0f))}, y);
+  const std::vector<TensorDesc> descs = plan_layouts(parse_model(w.file(), "test.lane"));
+  for (const uint32_t tensor : {x, sum, pool}) EXPECT_FALSE(descs[tensor].straight()) << tensor;
+  for (const uint32_t tensor : {last, y}) EXPECT_TRUE(descs[tensor].straight()) << tensor;
+  EXPECT_EQ(descs[y].bytes(), 4u * 3 * 5 * 4);
+}
+
 TEST(LayoutPlan, TensorsThatStepsConnectShareTheirPitch) {
   const Model model = parse_model(every_op_writer().file(), "test.lane");
   const std::vector<TensorDesc> descs = plan_layouts(model);
