@@ -123,6 +123,20 @@ def test_layers_and_lint_of_a_model_that_does_not_compile(tmp_path: Path, capsys
     assert "node_xdq (QuantizeLinear): uint8 activations" in text
 
 
+def test_a_model_that_is_cut(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands behind the cut need not compile, and the outputs are values inside the model."""
+    body = FLOAT + " n = NonZero(y) k = Cast<to = 1>(n)"
+    write(tmp_path / "m.onnx", body, outputs="float[r,c] k")
+    said(capsys, tmp_path / "m.onnx", code=1)
+    text = said(capsys, tmp_path / "m.onnx", "--outputs", "y, b")
+    assert "y node_y Gemm float32 5" in text
+    assert "b node_b Relu float32 1152" in text
+    compile(tmp_path / "m.onnx", tmp_path / "m.lane", outputs=["y"])
+    assert "y node_y Gemm float32 5" in said(
+        capsys, tmp_path / "m.onnx", "--outputs", "y", "--against", tmp_path / "m.lane"
+    )
+
+
 def test_strict_fails_on_what_tensorrt_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body, made = quantized()
     made["u"] = np.uint8(100)

@@ -68,6 +68,7 @@ def check(
     *,
     inputs: Sequence[str | os.PathLike[str]] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
     isas: Sequence[str | None] = (None,),
     threads: int = 1,
     layers: bool = False,
@@ -79,7 +80,8 @@ def check(
     `model` and `against`: ONNX, `.lane`, edgelane checkpoints, torch modules (see `open_model`), and run folders, which
     stand for all that is in them. An ONNX model is compared with what it compiles to as well, unless a `.lane` file is
     among `against`. `inputs`: .npz, .npy or picture files, each one frame; none means noise. `isas`: the kernel sets to
-    run compiled files on; None is the best one here. `data`: a data set that every model is judged on.
+    run compiled files on; None is the best one here. `outputs`: values at which an ONNX model is cut before it is
+    compiled. `data`: a data set that every model is judged on.
 
     Raises EdgelaneError for files that cannot be read and models that cannot be run on the same inputs; what is wrong
     with the model itself stands in the result.
@@ -95,7 +97,7 @@ def check(
 
             result.quantized = View(reference.proto).quantized
             result.findings = lint(reference.proto)
-            lane = _compiled(reference, Path(folder) / "model.lane", input_shapes, result)
+            lane = _compiled(reference, Path(folder) / "model.lane", input_shapes, outputs, result)
             lanes = [] if lane is None else [LaneModel(lane, isa, threads, "compiled") for isa in isas]
         elif isinstance(reference, LaneModel):
             lanes = [reference, *(LaneModel(reference.path, isa, threads) for isa in isas[1:])]
@@ -153,13 +155,17 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _compiled(
-    model: OnnxModel, target: Path, input_shapes: Mapping[str, Sequence[int]] | None, result: Check
+    model: OnnxModel,
+    target: Path,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    outputs: Sequence[str] | None,
+    result: Check,
 ) -> Path | None:
     """Compile the model; where that is not possible, say what stands in the way and what the rest holds."""
     from edgelane.export.compiler import compile
 
     try:
-        report = compile(model.path, target, input_shapes=input_shapes, golden=False)
+        report = compile(model.path, target, input_shapes=input_shapes, golden=False, outputs=outputs)
     except UnsupportedNodes as error:
         result.unsupported = obstacles(error)
         result.layers = partial_rows(error)

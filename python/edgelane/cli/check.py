@@ -56,6 +56,9 @@ def check(
     shape: Annotated[
         list[str] | None, typer.Option(help="Shape of an input that the file leaves open, as images=1,3,384,640.")
     ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="Names of values to end an ONNX model at, as for edgelane compile.")
+    ] = None,
     threads: ThreadsOption = 1,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on Q/DQ errors for TensorRT as well.")] = False,
     json: JsonFlag = False,
@@ -76,6 +79,7 @@ def check(
             against or [],
             inputs=inputs or [],
             input_shapes=dict(parse_shape(text) for text in shape) if shape else None,
+            outputs=[name.strip() for name in outputs.split(",")] if outputs is not None else None,
             isas=parse_isas(isa),
             threads=threads,
             layers=layers,
