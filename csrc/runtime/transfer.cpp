@@ -12,15 +12,27 @@ namespace {
 constexpr uint8_t kFlip = 0x80;  // q + 128 as uint8 is q with its sign bit turned over
 static_assert(kFlip == kActivationBias, "flipping the sign bit adds the bias");
 
-void copy_plain(const TensorDesc& desc, const void* from, void* to) noexcept {
-  if (!desc.int8()) {
-    std::memcpy(to, from, desc.bytes());
-    return;
+// A caller's bool may be any byte; one in the network is 0 or 1, which logic works on.
+enum class Bools { normalized, as_they_are };
+
+void copy_bytes(DType dtype, Bools bools, const uint8_t* from, uint8_t* to, int64_t bytes) noexcept {
+  if (dtype == DType::int8) {
+    for (int64_t i = 0; i < bytes; ++i) to[i] = from[i] ^ kFlip;
+  } else if (dtype == DType::boolean && bools == Bools::normalized) {
+    for (int64_t i = 0; i < bytes; ++i) to[i] = from[i] != 0;
+  } else {
+    std::memcpy(to, from, static_cast<size_t>(bytes));
   }
-  const auto* source = static_cast<const uint8_t*>(from);
-  auto* target = static_cast<uint8_t*>(to);
-  const int64_t count = desc.elements();
-  for (int64_t i = 0; i < count; ++i) target[i] = source[i] ^ kFlip;
+}
+
+void copy_plain(const TensorDesc& desc, Bools bools, const void* from, void* to, ThreadPool& pool) noexcept {
+  constexpr int64_t kBlock = 4096;
+  const auto bytes = static_cast<int64_t>(desc.bytes());
+  parallel_ranges(pool, (bytes + kBlock - 1) / kBlock, kBlock, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kBlock;
+    copy_bytes(desc.dtype, bools, static_cast<const uint8_t*>(from) + first, static_cast<uint8_t*>(to) + first,
+               std::min(end * kBlock, bytes) - first);
+  });
 }
 
 // The channels of one plane: how many, and where the first stands in the row-major array, in elements.
@@ -82,7 +94,7 @@ int planes_of(const TensorDesc& desc) { return desc.layout.batch * desc.layout.g
 }  // namespace
 
 void import_array(const TensorDesc& desc, const void* array, void* activation, ThreadPool& pool) noexcept {
-  if (!desc.planar()) return copy_plain(desc, array, activation);
+  if (!desc.planar()) return copy_plain(desc, Bools::normalized, array, activation, pool);
   parallel_rows(pool, planes_of(desc), desc.layout.height, desc.layout.plane, [&](int64_t plane, RowRange rows) {
     import_rows(desc, static_cast<const uint8_t*>(array), static_cast<uint32_t*>(activation) + plane * desc.layout.plane,
                 channels_of(desc.layout, desc.int8(), static_cast<int>(plane)), rows);
@@ -90,7 +102,7 @@ void import_array(const TensorDesc& desc, const void* array, void* activation, T
 }
 
 void export_array(const TensorDesc& desc, const void* activation, void* array, ThreadPool& pool) noexcept {
-  if (!desc.planar()) return copy_plain(desc, activation, array);
+  if (!desc.planar()) return copy_plain(desc, Bools::as_they_are, activation, array, pool);
   parallel_rows(pool, planes_of(desc), desc.layout.height, desc.layout.plane, [&](int64_t plane, RowRange rows) {
     export_rows(desc, static_cast<const uint32_t*>(activation) + plane * desc.layout.plane, static_cast<uint8_t*>(array),
                 channels_of(desc.layout, desc.int8(), static_cast<int>(plane)), rows);

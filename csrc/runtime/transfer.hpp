@@ -6,8 +6,8 @@
 
 namespace edgelane {
 
-// `array` holds the elements in row-major order, int8 ones unbiased, at any address. `activation` is written whole, border
-// included.
+// `array` holds the elements in row-major order, int8 ones unbiased and bools as any bytes, of which all but 0 are true, at any
+// address. `activation` is written whole, border included.
 void import_array(const TensorDesc& desc, const void* array, void* activation, ThreadPool& pool) noexcept;
 
 // The inverse.

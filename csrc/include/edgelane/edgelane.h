@@ -38,7 +38,7 @@ typedef enum edgelane_dtype {
   EDGELANE_INT8 = 1,
   EDGELANE_INT32 = 2,
   EDGELANE_INT64 = 3,
-  EDGELANE_BOOL = 4, /* one byte, 0 or 1 */
+  EDGELANE_BOOL = 4, /* one byte: 0 or 1 in outputs; in inputs, all but 0 is true */
   EDGELANE_UINT8 = 5
 } edgelane_dtype;
 
