@@ -19,7 +19,6 @@ from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import driver, onnx_import
-from edgelane.export.compiler.onnx_file import OLDEST_OPSET, opset_of
 from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
 
 
@@ -67,11 +66,6 @@ class Model(BackendRep):
             if not isinstance(value, np.ndarray):
                 kind = "sequence" if isinstance(value, list) else type(value).__name__
                 raise NotPossible([UnsupportedNode(name, "input", f"it is a {kind}, expected a tensor")])
-        opset = opset_of(self.model)
-        if opset < OLDEST_OPSET:
-            raise NotPossible(
-                [UnsupportedNode("the model", "opset", f"opset {opset}, expected {OLDEST_OPSET} or newer")]
-            )
         frozen = {name: value for name, value in feeds.items() if not value.size}  # a network reads nothing from these
         while True:
             shapes = {name: value.shape for name, value in feeds.items() if name not in frozen}

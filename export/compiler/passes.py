@@ -98,6 +98,8 @@ def channel_shuffle(graph: Graph, step: Step) -> bool:
     x = first.x
     if len(x.shape) != 4 or x.shape != step.output.shape or (x.shape[0], *x.shape[2:]) != (n, h, w):
         return False
+    if x.dtype not in ("float32", "int8"):
+        return False
     step.op, step.attributes = "channel_shuffle", {"groups": groups}
     graph.set_inputs(step, [x])
     return True
@@ -114,6 +116,9 @@ def fuse_activation(graph: Graph, step: Step) -> bool:
     if before is None or not takes(before, step.activation):
         return False
     if graph.only_consumer(before.output) is not step:
+        return False
+    # Integers, truth values and what tells floats from others have no activation.
+    if before.output.dtype not in ("float32", "int8") or step.output.dtype != before.output.dtype:
         return False
     # An int8 value was rounded before the function: only relu at the same scale gives the same integers without that.
     relu = step.activation.kind == "relu" and before.output.quantization == step.output.quantization

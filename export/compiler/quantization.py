@@ -14,7 +14,7 @@ from edgelane.export.compiler.passes import bypass, fuse_activation
 
 INT32_LIMIT = 2**31 - 1
 # These give the same integers before and after: they pick elements, and rounding keeps order.
-MOVEMENT = ("max_pool2d", "slice", "transpose", "reshape", "channel_shuffle")
+MOVEMENT = ("max_pool2d", "slice", "transpose", "reshape", "channel_shuffle", "gather")
 
 
 def quantize(graph: Graph) -> None:
@@ -41,6 +41,8 @@ def merge_equal(graph: Graph) -> None:
 
 
 def _is_movement(step: Step) -> bool:
+    if step.op == "pad":  # 0 is exact whatever the scale is
+        return bool(step.attributes["mode"] != "constant" or step.attributes["value"] == 0)
     return step.op in MOVEMENT or (step.op == "resize" and step.attributes["mode"] == "nearest")
 
 
@@ -76,7 +78,8 @@ def hoist_quantize(graph: Graph, step: Step) -> bool:
     last = _quantizer(graph, step.output) if _is_movement(step) and step.output.dtype == "float32" else None
     if last is None:
         return False
-    graph.set_inputs(step, [_quantized_early(graph, step.x, last, f"{last.output.name}.early", step)])
+    first = _quantized_early(graph, step.x, last, f"{last.output.name}.early", step)
+    graph.set_inputs(step, [first, *step.inputs[1:]])
     graph.take_over(step, last)
     return True
 
@@ -110,7 +113,7 @@ def sink_dequantize(graph: Graph, step: Step) -> bool:
     moved = Tensor(f"{step.output.name}.int8", step.output.shape, "int8")
     moved.quantization, moved.stored_as = source.quantization, source.stored_as
     real = step.output
-    graph.set_inputs(step, [source])
+    graph.set_inputs(step, [source, *step.inputs[1:]])
     step.output = moved
     moved.producer = step
     graph.add(Step("dequantize", step.name, [moved], real), after=step)

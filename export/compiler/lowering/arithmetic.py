@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from edgelane.export.compiler.graph import Array, Shape, Tensor
-from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers
+from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers, normalize_axis
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 FUNCTIONS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Sum": "add"}
@@ -27,6 +27,10 @@ BITWISE = {"BitwiseAnd": "bit_and", "BitwiseOr": "bit_or", "BitwiseXor": "bit_xo
 def arithmetic(node: Node, builder: Builder) -> Tensor:
     """Lower two or more operands; one that is constant per channel makes an affine step."""
     operands = [tensor for tensor in node.inputs if tensor is not None]
+    if "axis" in node.attributes:  # before opset 7 the second operand's axes begin at this one of the first
+        a, b = operands
+        rest = len(a.shape) - len(b.shape) - normalize_axis(node.flag("axis"), len(a.shape))
+        operands = [a, builder.reshape(b, b.shape + (1,) * rest)]
     return reduce(lambda a, b: binary(builder, FUNCTIONS[node.op], a, b), operands)
 
 

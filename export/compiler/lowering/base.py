@@ -274,7 +274,8 @@ class Builder:
 def constant_tensor(name: str, data: Array) -> Tensor:
     """Make a constant; int8 values mean themselves."""
     raw = RAW if data.dtype == np.int8 else None
-    return Tensor(name, data.shape, str(data.dtype), data, quantization=raw, stored_as="int8" if raw else "")
+    dtype = "string" if data.dtype.kind in "OU" else str(data.dtype)
+    return Tensor(name, data.shape, dtype, data, quantization=raw, stored_as="int8" if raw else "")
 
 
 def _converted(data: Array, dtype: str) -> Array:

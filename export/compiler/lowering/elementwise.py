@@ -146,6 +146,8 @@ def clip(node: Node, builder: Builder) -> Tensor:
 def prelu(node: Node, builder: Builder) -> Tensor:
     """Lower to unary prelu, to leaky_relu where all channels share one slope, or to a binary step."""
     x, slope = node.x, node.input(1)
+    if node.opset < 7 and slope.elements > 1:  # one for each channel
+        slope = builder.reshape(slope, (slope.elements,) + (1,) * (len(x.shape) - 2))
     if x.dtype != "float32":
         negative = builder.binary("less", x, builder.like(x, 0))
         return builder.where(negative, builder.binary("mul", x, slope), x)

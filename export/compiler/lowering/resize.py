@@ -148,8 +148,12 @@ def _along_axis(wanted: _Resize, values: Array, axis: int, size: int) -> Array:
         feeds["sizes"] = np.array([*values.shape[:-1], size])
     else:
         feeds["scales"] = np.array([1.0] * (rank - 1) + [scale])
-    result = _standard_resize(feeds, attributes)
-    if result.shape[-1] != size:
+        if int(scale * before) < size and wanted.coordinates in ("half_pixel", "asymmetric", "pytorch_half_pixel"):
+            # The size was rounded up: go on as if the last element were repeated, which changes nothing before it.
+            more = int(np.ceil(1 / scale))
+            feeds["x"] = np.pad(values, [(0, 0)] * (rank - 1) + [(0, more)], mode="edge")
+    result = _standard_resize(feeds, attributes)[..., :size]
+    if result.shape[-1] != size or (feeds["x"] is not values and "exclude_outside" in wanted.attributes):
         raise Unsupported(f"a scale of {scale} from {before} to {size} elements")
     return result
 
