@@ -74,14 +74,14 @@ def images(count: int, size: int, seed: int = 1) -> Array:
     return generator.standard_normal((count, 3, size, size), dtype=np.float32)
 
 
-def settle(model: torch.nn.Module, batch: Array | None) -> None:
-    """Give constant parameters random values, and each BatchNorm statistics that fit what reaches it from `batch`; None
-    leaves those as they are.
+def settle(model: torch.nn.Module, batch: Array) -> None:
+    """Give constant parameters random values, and each BatchNorm statistics that fit what reaches it from `batch`."""
+    randomize(model)
+    fit_norms(model, batch)
 
-    The mean is taken off in part only, and channels that are nearly silent stay so. Whitening every channel instead
-    would multiply a difference of 1e-6 in the input by hundreds until the output, which no trained network does: the
-    comparison would be one of rounding noise.
-    """
+
+def randomize(model: torch.nn.Module) -> None:
+    """Give every parameter whose elements are all equal random values about what it is."""
     with torch.no_grad():
         for parameter in model.parameters():
             value = float(parameter.flatten()[0])
@@ -93,6 +93,15 @@ def settle(model: torch.nn.Module, batch: Array | None) -> None:
                 parameter.uniform_(0.1, 0.3)
             else:
                 parameter.uniform_(0.7, 1.3).mul_(value)
+
+
+def fit_norms(model: torch.nn.Module, batch: Array) -> None:
+    """Give each BatchNorm random parameters and statistics that fit what reaches it from `batch`.
+
+    The mean is taken off in part only, and channels that are nearly silent stay so. Whitening every channel instead
+    would multiply a difference of 1e-6 in the input by hundreds until the output, which no trained network does: the
+    comparison would be one of rounding noise.
+    """
 
     def fit(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         axes = [axis for axis in range(inputs[0].dim()) if axis != 1]
@@ -106,7 +115,7 @@ def settle(model: torch.nn.Module, batch: Array | None) -> None:
             torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
 
     norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    if batch is None or not norms:
+    if not norms:
         return
     hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
     with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from benchmarks.zoo.build import settle
+from benchmarks.zoo.build import randomize, settle
 from torch import nn
 
 from edgelane.export.detection import raw
@@ -46,7 +46,7 @@ def prepared(model: Any) -> Any:
     image = picture(size, size)
     settle(raw(model), np.stack([model.transform.normalize(_tensor(image)).numpy()]))
     if hasattr(model, "roi_heads"):
-        settle(model.roi_heads, None)
+        randomize(model.roi_heads)
         spread(model, [model.rpn.head.cls_logits], image, 0.0, 2.0)
         spread(model, [model.rpn.head.bbox_pred], image, 0.0, 0.3)
         predictor = model.roi_heads.box_predictor

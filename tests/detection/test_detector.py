@@ -18,13 +18,15 @@ from edgelane.export.detection import export_detector
 
 # The contract for whole networks, 1e-4, of a probability and of an image's side.
 SCORE_TOLERANCE, PIXEL_TOLERANCE = 1e-4, 0.04
-FAMILIES = ("ssdlite", "retinanet", "mask")
+FAMILIES = ("ssdlite", "retinanet", "fcos", "mask")
 # Height and width of the network's input: those of the images below, resized and padded to 32 as torchvision does.
 SIZES = {"ssdlite": (320, 320)}
 SIZE = (128, 192)
 LONG = {
     "ssd300_vgg16": (300, 300),
     "retinanet_resnet50_fpn": (128, 192),
+    "retinanet_resnet50_fpn_v2": (128, 192),
+    "fcos_resnet50_fpn": (128, 192),
     "fasterrcnn_mobilenet_v3_large_fpn": (128, 192),
     "fasterrcnn_resnet50_fpn": (128, 192),
     "fasterrcnn_resnet50_fpn_v2": (128, 192),

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 import torch
 import torchvision
+from benchmarks.zoo.build import Logits, fit_norms
+from benchmarks.zoo.build import images as batch
 
 Array = np.ndarray[Any, Any]
 
@@ -26,18 +28,6 @@ class Entry:
     hidden: int | None = None
 
 
-class Logits(torch.nn.Module):
-    """Takes the one output that matters out of the dictionary that segmentation models return."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.model(x)["out"]
-        return result
-
-
 def build(name: str, entry: Entry) -> torch.nn.Module:
     """Build a torchvision model in evaluation mode."""
     torch.manual_seed(0)
@@ -49,7 +39,7 @@ def build(name: str, entry: Entry) -> torch.nn.Module:
         model = getattr(torchvision.models, name)(num_classes=entry.classes, **extra)
     if entry.hidden is not None:
         narrow(model, entry.hidden)
-    settle(model, entry.size)
+    fit_norms(model.eval(), batch(8, entry.size))
     return model
 
 
@@ -63,32 +53,6 @@ def narrow(model: torch.nn.Module, hidden: int) -> None:
         units = layers[position].out_features if last else hidden
         layers[position] = torch.nn.Linear(width, units)
         width = units
-
-
-def settle(model: torch.nn.Module, size: int) -> None:
-    """Give each BatchNorm random parameters and statistics that fit what reaches it from the images of the tests.
-
-    The mean is taken off in part only, and channels that are nearly silent stay so. Whitening every channel instead
-    would multiply a difference of 1e-6 in the input by hundreds until the output, which no trained network does: the
-    tests would compare rounding noise.
-    """
-
-    def fit(norm: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
-        mean = inputs[0].mean((0, 2, 3))
-        norm.running_mean.copy_(mean * torch.empty_like(mean).uniform_(0.0, 0.5))
-        power = (inputs[0] ** 2).mean((0, 2, 3))
-        power = power.clamp(min=power.mean())
-        norm.running_var.copy_(power * torch.empty_like(mean).uniform_(2.0, 4.0))
-        torch.nn.init.uniform_(norm.weight, 0.7, 1.3)
-        torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
-
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
-    model.eval()
-    with torch.no_grad():
-        model(torch.from_numpy(np.concatenate(images(8, size))))
-    for hook in hooks:
-        hook.remove()
 
 
 def export(name: str, entry: Entry, path: Path) -> None:
@@ -107,8 +71,7 @@ def export(name: str, entry: Entry, path: Path) -> None:
 
 def images(count: int, size: int, seed: int = 1) -> list[Array]:
     """Return random inputs of shape [1, 3, size, size]."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return [generator.standard_normal((1, 3, size, size), dtype=np.float32) for _ in range(count)]
+    return list(batch(count, size, seed)[:, None])
 
 
 def quantize(source: Path, target: Path, size: int, unsigned: bool) -> None:
