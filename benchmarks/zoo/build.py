@@ -7,6 +7,7 @@ reaches it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,39 @@ class Logits(torch.nn.Module):
         return result
 
 
+class Complete(torch.nn.Module):
+    """A detector as torchvision exports it, for one image [1, 3, h, w]: boxes, labels, scores, masks."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (found,) = self.model([x[0]])
+        return tuple(found.values())
+
+
 def build(entry: Entry, size: int, seed: int = 0) -> torch.nn.Module:
     """The model in evaluation mode, for images [1, 3, size, size]."""
     torch.manual_seed(seed)
-    model = _create(entry, size).eval()
+    if entry.complete:
+        return _complete(entry.name.removesuffix("-complete"))
+    model = _create(entry).eval()
     settle(model, images(4, size))
     return model
 
 
-def _create(entry: Entry, size: int) -> torch.nn.Module:
+def _complete(name: str) -> torch.nn.Module:
+    from edgelane.export.detection import raw
+
+    size = 320 if name.startswith("ssd") else 128
+    model = detector(name, {} if name.startswith("ssd") else {"min_size": size, "max_size": size})
+    settle(raw(model), np.stack([model.transform.normalize(torch.from_numpy(x)).numpy() for x in images(4, size)]))
+    randomize(model)
+    return Complete(model).eval()
+
+
+def _create(entry: Entry) -> torch.nn.Module:
     import torchvision
 
     name = entry.name
@@ -59,12 +84,12 @@ def _create(entry: Entry, size: int) -> torch.nn.Module:
     return made
 
 
-def detector(name: str) -> torch.nn.Module:
+def detector(name: str, options: Mapping[str, Any] | None = None) -> Any:
     """A torchvision detector with random weights, COCO's 91 classes."""
     import torchvision
 
     function = getattr(torchvision.models.detection, name)
-    model: torch.nn.Module = function(weights=None, weights_backbone=None)
+    model = function(weights=None, weights_backbone=None, **(options or {}))
     return model.eval()
 
 

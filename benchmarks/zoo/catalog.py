@@ -11,17 +11,21 @@ from edgelane.errors import EdgelaneError
 
 @dataclass(frozen=True)
 class Entry:
-    """One model. `size`: of the timing; `small`: of the other variants, None where the architecture fixes its size."""
+    """One model. `size`: of the timing; `small`: of the other variants, None where the architecture fixes its size.
+
+    `complete`: a detector with all that follows its raw outputs, which is compiled up to where sizes depend on values.
+    """
 
     name: str
     source: str  # torchvision, segmentation, detection or timm
     size: int = 224
     small: int | None = 96
+    complete: bool = False
 
     @property
     def variant_size(self) -> int:
         """Pixels of height and width for variants that are not timed."""
-        return self.small or self.size
+        return self.size if self.complete else self.small or self.size
 
 
 # Small sizes by the beginning of a name. None: positional embeddings, or a classifier behind an adaptive pooling that
@@ -69,6 +73,11 @@ DETECTORS = {
     "maskrcnn_resnet50_fpn": (320, 128),
     "maskrcnn_resnet50_fpn_v2": (320, 128),
 }
+COMPLETE = (
+    "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn",
+)  # fmt: skip
+COMPLETE_SIZE = 112  # of the image, which the network itself resizes
 # Convolutional models of timm, and a few that mix attention in. The value is the small size, 0 where it is fixed.
 TIMM = {
     "convnext_atto": 64, "convnext_femto_ols": 64, "convnextv2_atto": 64, "cspdarknet53": 64, "cspresnet50": 64,
@@ -108,6 +117,7 @@ def entries() -> list[Entry]:
         *(entry for entry in small if entry.name not in GIANTS),
         *(Entry(name, "segmentation", 256, 64) for name in SEGMENTERS),
         *(Entry(name, "detection", size, small_size or None) for name, (size, small_size) in DETECTORS.items()),
+        *(Entry(f"{name}-complete", "detection", COMPLETE_SIZE, complete=True) for name in COMPLETE),
         *(Entry(name, "timm", 224, small_size or None) for name, small_size in TIMM.items()),
         *giants,
     ]  # fmt: skip

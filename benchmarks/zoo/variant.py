@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from benchmarks.zoo.build import build, images
@@ -19,7 +20,8 @@ from edgelane.bench.agreement import FLOAT_TOLERANCE, relative_error
 from edgelane.bench.peers import runner
 from edgelane.bench.timing import benchmark
 from edgelane.errors import EdgelaneError
-from edgelane.export.compiler import compile
+from edgelane.export.compiler import CompileReport, compile
+from edgelane.export.compiler.unsupported import UnsupportedNodes
 
 Array = npt.NDArray[Any]
 # Below this share of the largest output, what two images make different, a network says nothing about its layers.
@@ -36,7 +38,7 @@ def check(entry: Entry, exporter: str, opset: int, folder: Path) -> dict[str, An
         return {"outcome": NOT_EXPORTABLE, "reason": str(error), "size": size}
     start = time.perf_counter()
     try:
-        report = compile(source, target, golden=False)
+        report, source = _compile(entry, source, target)
     except EdgelaneError as error:
         return {"outcome": REFUSED, "reason": str(error)[:2000], "size": size}
     facts = {
@@ -45,17 +47,41 @@ def check(entry: Entry, exporter: str, opset: int, folder: Path) -> dict[str, An
         "macs": report.dense_macs,
         "compile_s": round(time.perf_counter() - start, 2),
     }
-    return {**facts, **compare(source, target, images(2, size))}
+    return {**facts, **compare(source, target, images(2, size), ranked=entry.complete)}
 
 
-def compare(source: Path, target: Path, batch: Array) -> dict[str, Any]:
-    """The largest error of any output of any image relative to that output's largest magnitude, and the outcome."""
+def _compile(entry: Entry, source: Path, target: Path) -> tuple[CompileReport, Path]:
+    """Compile a model, a complete detector up to where the compiler says that it can be cut; return the ONNX file with
+    the same outputs.
+    """
+    try:
+        return compile(source, target, golden=False), source
+    except UnsupportedNodes as error:
+        if not entry.complete or not error.cut:
+            raise
+        report = compile(source, target, golden=False, outputs=error.cut)
+        model = onnx.load(str(source))
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in error.cut)
+        cut = source.with_name("cut.onnx")
+        onnx.save(model, cut)
+        return report, cut
+
+
+def compare(source: Path, target: Path, batch: Array, *, ranked: bool = False) -> dict[str, Any]:
+    """The largest error of any output of any image relative to that output's largest magnitude, and the outcome.
+
+    `ranked`: rows are in the order of scores, in which two that are equal up to rounding may change places, so each
+    column is sorted before it is compared.
+    """
     feeds = [{"x": batch[index : index + 1]} for index in range(len(batch))]
     wanted = [_outputs("onnxruntime", source, feed) for feed in feeds]
     try:
         found = [_outputs("edgelane", target, feed) for feed in feeds]
     except EdgelaneError as error:
         return {"outcome": FAILED, "reason": str(error)[:2000]}
+    if ranked:
+        wanted, found = ([[_sorted(value) for value in values] for values in both] for both in (wanted, found))
     errors = [
         relative_error(value, right) if value.shape == right.shape and np.isfinite(right).all() else float("inf")
         for values, rights in zip(found, wanted, strict=True)
@@ -67,6 +93,10 @@ def compare(source: Path, target: Path, batch: Array) -> dict[str, Any]:
         return {"outcome": FAILED, "reason": f"two images differ by {response:.1e}: nothing is compared"}
     shown: float | str = worst if np.isfinite(worst) else "not finite"
     return {"outcome": AGREES if worst <= FLOAT_TOLERANCE else DISAGREES, "error": shown, "response": response}
+
+
+def _sorted(value: Array) -> Array:
+    return np.sort(value, axis=0) if value.ndim <= 2 else value
 
 
 def _outputs(kind: str, path: Path, feeds: Mapping[str, Array]) -> list[Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,12 +120,12 @@ class _Importer:
                         self.varying.update(dict.fromkeys(lost, problem))
                         self.lose(proto)
                 self.problems.append(problem)
-        self.say_where_to_cut()
+        cut = self.where_to_cut()
         for info in self.model.graph.output:
             if info.name not in self.unknown:
                 self.add_output(info.name)
         if self.problems:
-            raise UnsupportedNodes(self.problems, self.graph, frozenset(self.wanted))
+            raise UnsupportedNodes(self.problems, self.graph, frozenset(self.wanted), cut)
         return self.graph
 
     def live(self, nodes: Sequence[onnx.NodeProto]) -> list[tuple[int, onnx.NodeProto]]:
@@ -185,17 +184,15 @@ class _Importer:
             known = (source for source in functions.reads(proto) if source in self.values)
             self.cut.update({source: None for source in known if self.values[source].data is None})
 
-    def say_where_to_cut(self) -> None:
-        """Name the nodes on whose values sizes depend, and the values in which the network could end instead."""
+    def where_to_cut(self) -> list[str]:
+        """Name the nodes on whose values sizes depend, and return the values in which the network could end instead."""
         ends = [info.name for info in self.model.graph.output]
         if not self.varying or not any(name in self.unknown for name in ends):
-            return
-        cut = dict.fromkeys([*(name for name in ends if name not in self.unknown), *self.cut])
-        advice = f"; what comes before it can be compiled with --outputs {','.join(name for name in cut)}"
-        for problem in dict.fromkeys(self.varying.values()):
-            if problem in self.problems:
-                self.problems.remove(problem)
-            self.problems.append(replace(problem, reason=problem.reason + advice))
+            return []
+        self.problems.extend(
+            problem for problem in dict.fromkeys(self.varying.values()) if problem not in self.problems
+        )
+        return list(dict.fromkeys([*(name for name in ends if name not in self.unknown), *self.cut]))
 
     def lower(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
         shapes, dtypes = self.infer(proto, name, opset)

@@ -24,11 +24,20 @@ class UnsupportedNode:
 class UnsupportedNodes(EdgelaneError):
     """The nodes that stand in the way of compiling a model, and the steps that the others make.
 
-    `wanted` are the inputs of the model on which values depend that would have to be constants.
+    `wanted` are the inputs of the model on which values depend that would have to be constants. `cut` are the values
+    in which the network could end, as `outputs` of `edgelane.compile`, where sizes depend on what is computed.
     """
 
-    def __init__(self, nodes: Sequence[UnsupportedNode], graph: Graph, wanted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[UnsupportedNode],
+        graph: Graph,
+        wanted: frozenset[str] = frozenset(),
+        cut: Sequence[str] = (),
+    ) -> None:
         self.nodes = tuple(nodes)
         self.graph = graph
         self.wanted = wanted
-        super().__init__(f"{len(nodes)} unsupported node{'s' * (len(nodes) > 1)}: {'; '.join(map(str, nodes))}")
+        self.cut = tuple(cut)
+        advice = f"; what comes before can be compiled with --outputs {','.join(cut)}" if cut else ""
+        super().__init__(f"{len(nodes)} unsupported node{'s' * (len(nodes) > 1)}: {'; '.join(map(str, nodes))}{advice}")

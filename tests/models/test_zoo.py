@@ -27,6 +27,8 @@ VARIANTS = [
     ("repghostnet_050", "dynamo", 18),
     ("repvgg_a0", "dynamo", 23),
     ("starnet_s1", "dynamo", 23),
+    ("ssdlite320_mobilenet_v3_large-complete", "torchscript", 11),
+    ("fasterrcnn_mobilenet_v3_large_320_fpn-complete", "torchscript", 17),
 ]
 LONG = [
     (entry.name, exporter, opset)
@@ -90,7 +92,7 @@ def test_the_list() -> None:
     names = [entry.name for entry in entries()]
     assert len(names) == len(set(names))
     sources = [entry.source for entry in entries()]
-    assert (sources.count("torchvision"), sources.count("segmentation"), sources.count("detection")) == (80, 6, 11)
+    assert (sources.count("torchvision"), sources.count("segmentation"), sources.count("detection")) == (80, 6, 16)
     assert sources.count("timm") >= 60
     with pytest.raises(EdgelaneError, match="not in the zoo: resnet17"):
         select(["resnet18", "resnet17"])
