@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -189,9 +190,10 @@ class _Importer:
         ends = [info.name for info in self.model.graph.output]
         if not self.varying or not any(name in self.unknown for name in ends):
             return []
-        self.problems.extend(
-            problem for problem in dict.fromkeys(self.varying.values()) if problem not in self.problems
-        )
+        for problem in dict.fromkeys(self.varying.values()):
+            if problem in self.problems:
+                self.problems.remove(problem)
+            self.problems.append(replace(problem, cut=True))
         return list(dict.fromkeys([*(name for name in ends if name not in self.unknown), *self.cut]))
 
     def lower(self, proto: onnx.NodeProto, name: str, opset: int) -> None:

@@ -11,11 +11,15 @@ from edgelane.export.compiler.graph import Graph
 
 @dataclass(frozen=True)
 class UnsupportedNode:
-    """A node of the ONNX model, or an input or output of it (`op` is "input" or "output"), and why it cannot be had."""
+    """A node of the ONNX model, or an input or output of it (`op` is "input" or "output"), and why it cannot be had.
+
+    `cut`: sizes depend on its values, and the network can end in front of it, in `UnsupportedNodes.cut`.
+    """
 
     name: str
     op: str
     reason: str
+    cut: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.op}): {self.reason}"

@@ -117,7 +117,7 @@ def test_layers_and_lint_of_a_model_that_does_not_compile(tmp_path: Path, capsys
     body = body.replace("f = Flatten(m)", "f = Flatten(m) n = NonZero(m) k = Cast<to = 1>(n)")
     write(tmp_path / "m.onnx", body, made, "float[1,5] y, float[r,c] k")
     text = said(capsys, tmp_path / "m.onnx", code=1)
-    assert "node_n NonZero its input X is computed at run time, expected a constant; what comes before it" in text
+    assert "node_n NonZero its input X is computed at run time, expected a constant end the network with" in text
     assert "node_third conv2d int8 1x8x12x12 1x16x12x12 0.17" in text
     assert "2 errors, 0 that cost speed" in text
     assert "node_xdq (QuantizeLinear): uint8 activations" in text

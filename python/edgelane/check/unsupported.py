@@ -12,7 +12,6 @@ from edgelane.export.compiler.unsupported import UnsupportedNodes
 WEIGHTED_OPS = (*SPARSE_OPS, "conv_transpose2d")
 # Words in the compiler's reason, and what helps.
 ADVICE = (
-    ("with --outputs", "end the network there with `edgelane compile --outputs`, and run the rest outside"),
     ("computed at run time, expected a constant", "fold constants before the export (onnxsim, or opset 13 and newer)"),
     ("depends on values that are computed at run time", "export with fixed shapes"),
     ("training mode", "export the model after model.eval()"),
@@ -36,11 +35,15 @@ class Obstacle:
 
 def obstacles(error: UnsupportedNodes) -> list[Obstacle]:
     """One for each node, in the order of the graph."""
-    return [Obstacle(node.name, node.op, node.reason, _advice(node.op, node.reason)) for node in error.nodes]
+    end = f"end the network with `edgelane compile --outputs {','.join(error.cut)}`, and run the rest outside"
+    return [
+        Obstacle(node.name, node.op, node.reason, end if node.cut else _advice(node.op, node.reason))
+        for node in error.nodes
+    ]
 
 
 def _advice(op: str, reason: str) -> str:
-    if op in POST_PROCESSING and ADVICE[0][0] not in reason:
+    if op in POST_PROCESSING:
         return "export the network without its post-processing, and run that outside"
     if "." in op:
         return "an operator of another domain: export with standard ONNX operators"
