@@ -1,8 +1,9 @@
 """The compiler: a standard ONNX model in, a fused and portable `.lane` file out.
 
     onnx_file     read and check the file and its external data
+    cut, half     other outputs, other sizes, half precision as float32
     onnx_import   fold constants, lower each node to steps (lowering/ has one function per operator)
-    passes        clean-up and fusion on steps; activations puts decomposed activations together again
+    passes        clean-up and fusion on steps; activations and normalizations put together what is decomposed
     quantization  float steps between Q/DQ → int8 steps
     patterns      sparsity pattern of each layer, from its zeros alone
     lane_file     the bytes

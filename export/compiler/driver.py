@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelane._version import __version__
 from edgelane.errors import EdgelaneError
-from edgelane.export.compiler import activations, lane_file, passes, quantization
+from edgelane.export.compiler import activations, lane_file, normalizations, passes, quantization
 from edgelane.export.compiler.emit import Emitter
 from edgelane.export.compiler.golden import NoGoldenError, expected_frame, image_inputs, proven_frame, random_inputs
 from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
@@ -27,6 +27,7 @@ PLAIN_METADATA = ("task",)
 def optimise(graph: Graph) -> None:
     """Run every pass, in the order in which they build on one another."""
     passes.clean(graph)
+    normalizations.recognise(graph)
     activations.recognise(graph)
     passes.fuse(graph)
     quantization.quantize(graph)
@@ -45,7 +46,7 @@ def compile_model(
 ) -> CompileReport:
     """See edgelane.export.compiler.compile."""
     try:
-        from edgelane.export.compiler import cut, onnx_file, onnx_import
+        from edgelane.export.compiler import cut, half, onnx_file, onnx_import
         from edgelane.export.compiler.input_shapes import fixed_input_shapes
     except ImportError as error:
         raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
@@ -55,9 +56,11 @@ def compile_model(
     model, digest = onnx_file.load_model(path)
     if outputs is not None:
         cut.set_outputs(model, outputs)
+    halves = half.widen(model)
     shapes = fixed_input_shapes(model, input_shapes)
     cut.set_input_shapes(model, shapes)
     graph = onnx_import.import_graph(model, shapes)
+    graph.notes += [half.NOTE] if halves else []
     optimise(graph)
     metadata: dict[str, Any] = {
         "edgelane_version": __version__,

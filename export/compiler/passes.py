@@ -24,7 +24,7 @@ WEIGHTED = ("conv2d", "conv_transpose2d", "linear")
 
 def clean(graph: Graph) -> None:
     """Remove steps that do nothing, merge chains of movement, drop dead code."""
-    repeat(graph, drop_no_op, merge_reshapes, merge_transposes, channel_shuffle)
+    repeat(graph, drop_no_op, merge_reshapes, merge_transposes, channel_shuffle, drop_expand)
 
 
 def fuse(graph: Graph) -> None:
@@ -103,6 +103,27 @@ def channel_shuffle(graph: Graph, step: Step) -> bool:
     step.op, step.attributes = "channel_shuffle", {"groups": groups}
     graph.set_inputs(step, [x])
     return True
+
+
+def drop_expand(graph: Graph, step: Step) -> bool:
+    """Read a value that was only copied along axes of size 1 as it was before, where the step does that by itself."""
+    if step.op not in ("binary", "where"):
+        return False
+    sources = [_before_copies(tensor) for tensor in step.inputs]
+    if all(source is tensor for source, tensor in zip(sources, step.inputs, strict=True)):
+        return False
+    if np.broadcast_shapes(*(source.shape for source in sources if source is not None)) != step.output.shape:
+        return False
+    graph.set_inputs(step, sources)
+    return True
+
+
+def _before_copies(tensor: Tensor | None) -> Tensor | None:
+    step = tensor.producer if tensor is not None else None
+    if step is None or step.op != "pad" or step.attributes["mode"] != "edge":
+        return tensor
+    copied = all(a in (1, b) for a, b in zip(step.x.shape, step.output.shape, strict=True))
+    return step.x if copied else tensor
 
 
 def takes(step: Step, activation: Activation) -> bool:

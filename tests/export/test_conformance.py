@@ -7,12 +7,16 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
+import test_more_operators
+import test_old_opsets
+import test_operators
 from onnx import helper
 from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 
 from edgelane.errors import EdgelaneError
 from edgelane.export import conformance, operators
 from edgelane.export.backend import EdgelaneBackend
+from edgelane.export.compiler.lowering import LOWERINGS
 from edgelane.export.conformance import CONSTANT, FAILED, PASSED, UNSUPPORTED, Result
 
 
@@ -37,6 +41,12 @@ def test_operators_that_are_claimed_lack_only_what_no_file_can_hold(results: lis
         for result in results
         if result.outcome == UNSUPPORTED and not result.inherent and claimed.issuperset(result.operators)
     ] == []
+
+
+def test_every_operator_is_tested(results: list[Result]) -> None:
+    passed = {result.operators[0] for result in results if result.outcome == PASSED and len(result.operators) == 1}
+    cases = (*test_operators.CASES.values(), *test_more_operators.CASES.values(), *test_old_opsets.CASES.values())
+    assert set(LOWERINGS) - passed - {case.op for case in cases} == set()
 
 
 def test_the_page_is_current(results: list[Result]) -> None:

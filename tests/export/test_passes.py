@@ -304,3 +304,44 @@ def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
     model = graph_model(f"(float[1,8,9,9] x) => (float[a,b] y) {{ {body} }}")
     content = assert_same_as_onnxruntime(model, {"x": normal(*SHAPE)}, tmp_path, TOLERANCE)
     assert ops(content) == ["resize", "reshape"]
+
+
+@pytest.mark.parametrize("op", ["Mul(x, e)", "Where(c, e, x)"])
+def test_copies_along_an_axis_are_left_to_broadcasting(op: str, tmp_path: Path) -> None:
+    body = f"(float[2,3,4] x, float[2,1,4] z, bool[3,1] c) => (float[2,3,4] y) {{ e = Expand(z, s) y = {op} }}"
+    model = graph_model(body, {"s": np.array([2, 3, 4])})
+    feeds = {"x": normal(2, 3, 4), "z": normal(2, 1, 4, seed=1), "c": np.array([[True], [False], [True]])}
+    if "Where" not in op:
+        del model.graph.input[2], feeds["c"]
+    content = assert_same_as_onnxruntime(model, feeds, tmp_path, 0)
+    assert len(ops(content)) == 1
+
+
+def test_copies_that_make_the_result_larger_stay(tmp_path: Path) -> None:
+    body = "(float[2,1,4] x, float[2,1,4] z) => (float[2,3,4] y) { e = Expand(z, s) y = Mul(x, e) }"
+    model = graph_model(body, {"s": np.array([2, 3, 4])})
+    feeds = {"x": normal(2, 1, 4), "z": normal(2, 1, 4, seed=1)}
+    assert ops(assert_same_as_onnxruntime(model, feeds, tmp_path, 0)) == ["pad", "binary"]
+
+
+def test_integers_keep_their_own_activation(tmp_path: Path) -> None:
+    body = "(int64[4] x) => (int64[4] y, bool[4] n) { a = Add(x, x) y = Abs(a) l = Less(x, a) n = Not(l) }"
+    feeds = {"x": np.array([-2, 0, 3, 9])}
+    content = assert_same_as_onnxruntime(graph_model(body), feeds, tmp_path, 0)
+    assert ops(content) == ["binary", "unary", "binary", "unary"]
+
+
+def test_what_tells_floats_apart_is_no_activation(tmp_path: Path) -> None:
+    body = "(float[4] x) => (bool[4] y) { a = Log(x) b = Add(a, x) y = IsNaN(b) }"
+    content = assert_same_as_onnxruntime(graph_model(body), {"x": normal(4)}, tmp_path, 0)
+    assert ops(content) == ["unary", "binary", "unary"]
+
+
+def test_a_shuffle_of_integers_stays_a_transpose(tmp_path: Path) -> None:
+    body = """(int64[1,6,2,2] x) => (int64[1,6,2,2] y) {
+        a = Reshape(x, s) b = Transpose<perm = [0,2,1,3,4]>(a) y = Reshape(b, t)
+    }"""
+    constants = {"s": np.array([1, 2, 3, 2, 2]), "t": np.array([1, 6, 2, 2])}
+    feeds = {"x": np.arange(24).reshape(1, 6, 2, 2)}
+    content = assert_same_as_onnxruntime(graph_model(body, constants), feeds, tmp_path, 0)
+    assert "channel_shuffle" not in ops(content)
