@@ -97,7 +97,8 @@ Border border_of_conv2d(const Model& model, const Step& step) {
 
 std::vector<bool> find_activations(const Model& model) {
   std::vector<bool> found(model.tensors.size());
-  for (const int input : model.inputs) found[static_cast<size_t>(input)] = true;
+  for (const int input : model.inputs)
+    found[static_cast<size_t>(input)] = model.tensors[static_cast<size_t>(input)].elements() > 0;
   for (const Step& step : model.steps) {
     found[static_cast<size_t>(step.output)] = true;
     for (size_t i = 0; i < step.inputs.size(); ++i) {

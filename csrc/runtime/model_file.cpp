@@ -106,6 +106,7 @@ class Parser {
   }
 
   void read_dims(Tensor& t, size_t at, const std::string& what) {
+    const uint32_t lowest = t.kind == TensorKind::input || t.kind == TensorKind::output ? 0 : 1;
     int64_t elements = 1;
     for (int i = 0; i < kMaxRank; ++i) {
       const auto dim = s_.tensors.read<uint32_t>(at + 4 * static_cast<size_t>(i));
@@ -113,7 +114,8 @@ class Parser {
         if (dim != 0) fail(kInvalid, what, ": expected dims past the rank ", t.rank, " to be 0, found ", dim);
         continue;
       }
-      if (dim < 1 || dim > kMaxElements) fail(kInvalid, what, ": expected dims of 1 to ", kMaxElements, ", found ", dim);
+      if (dim < lowest || dim > kMaxElements)
+        fail(kInvalid, what, ": expected dims of ", lowest, " to ", kMaxElements, ", found ", dim);
       elements *= dim;  // both factors are below 2^31
       if (elements > kMaxElements) fail(kInvalid, what, ": expected at most ", kMaxElements, " elements, found more");
       t.dims[i] = static_cast<int>(dim);
@@ -446,7 +448,8 @@ class Parser {
   void check_data_flow() {
     std::vector<bool> ready(model_.tensors.size());
     for (size_t i = 0; i < ready.size(); ++i) {
-      ready[i] = model_.tensors[i].constant() || model_.tensors[i].kind == TensorKind::input;
+      const Tensor& t = model_.tensors[i];
+      ready[i] = t.constant() || t.kind == TensorKind::input || t.elements() == 0;
     }
     for (size_t i = 0; i < model_.steps.size(); ++i) {
       const Step& step = model_.steps[i];

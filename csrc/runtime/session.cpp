@@ -223,7 +223,10 @@ void Session::request_activations(const Model& model, const std::vector<TensorDe
       request.last = std::max(request.last, time);
     }
   }
-  for (const int i : model.outputs) requests_[static_cast<size_t>(slots_[static_cast<size_t>(i)])].last = export_time;
+  for (const int i : model.outputs) {
+    const int slot = slots_[static_cast<size_t>(i)];
+    if (slot != kAbsent) requests_[static_cast<size_t>(slot)].last = export_time;  // else it has no elements
+  }
 }
 
 // An output takes the place of an input that dies in the step, where the kernel can work like that: reshapes then cost nothing,
@@ -296,8 +299,12 @@ void Session::bind(const Model& model, const std::vector<TensorDesc>& descs) {
     bound.output = address(model.steps[i].output);
     bound.workspace = arena_.data() + memory_.offsets[memory_.offsets.size() - steps_.size() + i];
   }
-  for (const int i : model.inputs) imports_.push_back({descs[static_cast<size_t>(i)], address(i)});
-  for (const int i : model.outputs) exports_.push_back({descs[static_cast<size_t>(i)], address(i)});
+  const auto array = [&](int tensor) -> BoundArray {
+    const auto i = static_cast<size_t>(tensor);
+    return {descs[i], slots_[i] == kAbsent ? nullptr : address(tensor)};
+  };
+  for (const int i : model.inputs) imports_.push_back(array(i));
+  for (const int i : model.outputs) exports_.push_back(array(i));
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     if (model.tensors[i].constant() && slots_[i] != kAbsent) {
       import_array(descs[i], model.tensors[i].data.data(), address(static_cast<int>(i)), pool_);
@@ -363,13 +370,17 @@ template <class Timed>
 void Session::run_all(const void* const* inputs, void* const* outputs, const Timed& timed) noexcept {
   size_t row = 0;
   for (size_t i = 0; i < imports_.size(); ++i) {
-    timed(row++, [&] { import_array(imports_[i].desc, inputs[i], imports_[i].activation, pool_); });
+    timed(row++, [&] {
+      if (imports_[i].activation != nullptr) import_array(imports_[i].desc, inputs[i], imports_[i].activation, pool_);
+    });
   }
   for (const BoundStep& step : steps_) {
     timed(row++, [&] { step.kernel->run({step.inputs.data(), step.output, step.workspace, &pool_}); });
   }
   for (size_t i = 0; i < exports_.size(); ++i) {
-    timed(row++, [&] { export_array(exports_[i].desc, exports_[i].activation, outputs[i], pool_); });
+    timed(row++, [&] {
+      if (exports_[i].activation != nullptr) export_array(exports_[i].desc, exports_[i].activation, outputs[i], pool_);
+    });
   }
 }
 

@@ -35,6 +35,7 @@ class StepRules {
 
   // An activation may be a constant; then it is stored as one.
   static void check_activation(const Tensor& t) {
+    if (t.elements() == 0) fail(kInvalid, "expected a tensor with elements, found ", describe(t));
     if (t.encoding != Encoding::dense) fail(kInvalid, "expected an activation, found the block-sparse constant ", describe(t));
     if (t.dtype == DType::int8 && t.scales.size() != 1) {
       fail(kInvalid, "expected one scale of the int8 activation ", describe(t), ", found ", t.scales.size());

@@ -148,8 +148,8 @@ class _Importer:
         if tensor.dtype not in DTYPES:
             reason = f"it is {tensor.dtype}, expected one of {', '.join(DTYPES)}"
             self.problems.append(UnsupportedNode(name, "output", reason))
-        elif 0 in tensor.shape:
-            self.problems.append(UnsupportedNode(name, "output", f"an empty tensor of shape {list(tensor.shape)}"))
+        elif 0 in tensor.shape:  # nothing has to be computed for it
+            tensor = Tensor(name, tensor.shape, tensor.dtype, quantization=tensor.quantization)
         self.graph.outputs.append(tensor)
         self.graph.output_names.append(name)
 

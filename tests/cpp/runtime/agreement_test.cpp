@@ -57,6 +57,13 @@ TEST(Agreement, FloatsMayDifferByTheirLargestMagnitude) {
   }
 }
 
+TEST(Agreement, OutputsWithoutElementsAgree) {
+  for (const GoldenRule rule : {GoldenRule::same, GoldenRule::close, GoldenRule::rounded}) {
+    EXPECT_TRUE(compare<float>(DType::float32, rule, {}, {}).agrees);
+    EXPECT_TRUE(compare<int64_t>(DType::int64, rule, {}, {}).agrees);
+  }
+}
+
 TEST(Agreement, NanAndInfinityAgreeWithThemselvesOnly) {
   const std::vector<float> finite = {1.0f, 1.0f}, nan = {kNan, 1.0f}, infinite = {kInfinity, 1.0f}, negative = {-kInfinity, 1.0f};
   for (const GoldenRule rule : {GoldenRule::same, GoldenRule::close, GoldenRule::rounded}) {

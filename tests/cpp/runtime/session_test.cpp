@@ -68,6 +68,23 @@ TEST(Session, Conv2dTakesItsAttributes) {
                 {6400.5f, 20.0f + 8 * 100 + 10 * 1000 + 0.5f, 4 + 60 + 1200 + 14000 + 0.5f});
 }
 
+TEST(Session, InputsAndOutputsWithoutElements) {
+  LaneWriter w = one_step(Op::unary, {2}, {2}, {ints(K::activation, {16})});
+  w.input("nothing in", DType::float32, {1, 3, 0, 5});
+  w.output("nothing out", DType::int64, {4, 0});
+  RunnableSession s(load(w));
+  ASSERT_EQ(s.session->inputs().size(), 2u);
+  ASSERT_EQ(s.session->outputs().size(), 2u);
+  EXPECT_EQ(s.session->inputs()[1].bytes, 0u);
+  EXPECT_EQ(s.session->outputs()[1].shape, (std::vector<int64_t>{4, 0}));
+  EXPECT_EQ(s.run(), StatusCode::ok);
+
+  LaneWriter reads;
+  const uint32_t nothing = reads.input("nothing", DType::float32, {0}), y = reads.output("y", DType::float32, {0});
+  reads.step("copy", Op::reshape, {nothing}, y);
+  EXPECT_THROW(load(reads), Error);
+}
+
 TEST(Session, SparseAndDenseWeightsGiveTheSame) {
   Numbers r(3);
   const std::vector<float> dense = with_zero_blocks(r.floats(10 * 6 * 9), 10, 6, 9, 4, 4, r);
