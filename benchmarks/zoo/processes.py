@@ -16,6 +16,8 @@ from benchmarks.zoo.outcomes import FAILED
 # The server imports these once; its forks begin where it stands.
 _PRELOADED = ["benchmarks.zoo.variant", "torchvision", "timm", "onnxruntime", "onnxscript", "edgelane.runtime"]
 
+EXIT_SECONDS = 10.0
+
 
 class Limits:
     """Seconds of wall time and GiB of private memory that one variant may take."""
@@ -46,6 +48,7 @@ def run(made: Any, work: str, arguments: tuple[Any, ...], limits: Limits, scratc
             if not receiver.poll(limits.seconds):
                 return {"outcome": FAILED, "reason": f"it took more than {limits.seconds:.0f} s"}
             result: dict[str, Any] = receiver.recv()
+            process.join(EXIT_SECONDS)  # it gives back what it took from the system
             return result
         except EOFError:
             process.join()
