@@ -14,9 +14,10 @@ NOTE = """\
 Random weights (benchmarks/zoo/build.py says how they are made to compute something), fixed shapes, float32, one thread.
 Each letter is one ONNX file that was compiled and run: **+** agrees with ONNX Runtime to 1e-4 of the largest output,
 **.** torch itself cannot write the model at this opset (dynamo often leaves 18 where less is asked for), **-** edgelane
-fails, **?** not run yet. Error: the largest of all variants and outputs. Milliseconds are the shortest runs of both engines, in turns.
-Detectors: backbone and heads up to the raw outputs, as `edgelane.export.detection` cuts them; "complete" ones are
-torchvision's whole model, resizing and box selection included, compiled with the `--outputs` that the compiler names.
+fails, **?** not run yet. Error: the largest of all variants and outputs. Milliseconds are the shortest runs of both
+engines, in turns. Detectors: backbone and heads up to the raw outputs, as `edgelane.export.detection` cuts them; those
+called complete are torchvision's whole models, which resize the image and select boxes, compiled with the `--outputs`
+that the compiler names.
 
 """
 
