@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP_SOURCES := $(shell find csrc tests/cpp benchmarks -name '*.[ch]pp' -o -name '*.c' -o -name '*.h' -o -name '*.inc')
+CPP_SOURCES := $(shell find csrc tests/cpp tests/fuzz benchmarks -name '*.[ch]pp' -o -name '*.c' -o -name '*.h' -o -name '*.inc')
 NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize bench bench-peers bench-program zoo clean
+.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize fuzz fuzz-long fuzz-lane fuzz-onnx bench bench-peers bench-program zoo clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -14,10 +14,10 @@ help:  ## this list
 demo: $(VENV)/.demo $(VENV)/.native  ## train, prune, quantise, export, compile, run and benchmark a sign classifier
 	$(BIN)/edgelane demo
 
-test: lint types cpp-test arm-test sanitize  ## everything that checks the project: lint, types, C++ tests here and on Arm, sanitizers, Python tests
+test: lint types cpp-test arm-test sanitize fuzz  ## everything that checks the project: lint, types, C++ tests here and on Arm, sanitizers, fuzzers, Python tests
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: test  ## what takes longer: the rest of the model zoo
+test-long: test fuzz-long  ## what takes longer: the rest of the model zoo, ten minutes of each fuzzer
 	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.dev  ## formatting and static checks
@@ -65,6 +65,34 @@ sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behavio
 	    -DEDGELANE_TESTS=ON -DEDGELANE_SANITIZE=ON > build/configure.log || (cat build/configure.log; false)
 	$(BIN)/cmake --build build/sanitize
 	build/sanitize/edgelane_tests --gtest_brief=1
+
+# What fuzzers find goes to build/, and stays there between runs; what is worth keeping to tests/fuzz/corpus, see tests/fuzz/README.md.
+FUZZ_SECONDS := 30
+FUZZ_OPTIONS = -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 -max_len=65536 -print_final_stats=1 -verbosity=0
+fuzz: fuzz-lane fuzz-onnx  ## hostile .lane and ONNX files: libFuzzer and atheris, 30 s each
+
+fuzz-long:  ## the same for ten minutes each
+	$(MAKE) fuzz FUZZ_SECONDS=600
+
+fuzz-lane: $(VENV)/.tools
+ifeq ($(and $(shell command -v clang),$(shell command -v clang++)),)
+	@echo "fuzz-lane: NOT RUN: it needs clang and clang++ with libFuzzer (Debian: apt-get install clang)"
+else
+	@mkdir -p build/fuzz/seeds build/fuzz/found
+	$(BIN)/cmake -S csrc -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DCMAKE_C_COMPILER=clang \
+	    -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DEDGELANE_FUZZ=ON > build/configure.log || (cat build/configure.log; false)
+	$(BIN)/cmake --build build/fuzz --target fuzz_lane
+	build/fuzz/fuzz_lane -seeds=build/fuzz/seeds
+	build/fuzz/fuzz_lane $(FUZZ_OPTIONS) -artifact_prefix=build/fuzz/finding- build/fuzz/found build/fuzz/seeds tests/fuzz/corpus/lane
+endif
+
+fuzz-onnx: $(VENV)/.dev $(VENV)/.native
+	@mkdir -p build/fuzz_onnx/seeds build/fuzz_onnx/found
+	@if $(BIN)/python -c 'import atheris' 2> /dev/null; then set -x; \
+	    $(BIN)/python tests/fuzz/onnx_import.py -seeds=build/fuzz_onnx/seeds && \
+	    $(BIN)/python tests/fuzz/onnx_import.py $(FUZZ_OPTIONS) -artifact_prefix=build/fuzz_onnx/finding- \
+	        build/fuzz_onnx/found build/fuzz_onnx/seeds tests/fuzz/corpus/onnx; \
+	else echo "fuzz-onnx: NOT RUN: it needs atheris, which has wheels for x86-64 Linux and Python up to 3.13 (pip install atheris)"; fi
 
 bench: $(VENV)/.dev $(VENV)/.native bench-program  ## kernels against this machine's ceilings, break-even sparsities; JSON in build/
 	$(BIN)/python -m pytest benchmarks --benchmark-json=build/bench.json

@@ -19,17 +19,34 @@ inline void check(bool ok, const char* step, const std::string& message) {
   if (!ok) throw Error(StatusCode::invalid_argument, std::string(step) + ": " + message);
 }
 
-// The most that one step may keep in tables of offsets, taps or counts. They grow with single dimensions or with windows and not
-// with the data, so that without a limit a file of a few hundred bytes could fill the machine's memory.
-constexpr int64_t kMaxTableBytes = int64_t{256} << 20;
+// The most memory that what is prepared on this thread may take, as long as one of these lives; 4 GiB without one.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(size_t bytes) noexcept : before_(current) { current = bytes; }
+  ~MemoryLimit() { current = before_; }
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
 
-// What all steps of a model together may keep of packed weights and tables.
-constexpr size_t kMaxPackedBytes = size_t{4} << 30;
+  static size_t packed_bytes() noexcept { return current; }
+  // Tables of offsets, taps or counts grow with single dimensions or with windows and not with the data, so that without a limit
+  // a file of a few hundred bytes could fill the memory.
+  static int64_t table_bytes() noexcept { return static_cast<int64_t>(current / 16); }
+
+ private:
+  static inline thread_local size_t current = size_t{4} << 30;
+  size_t before_;
+};
 
 inline void check_tables(const char* step, int64_t bytes) {
-  check(
-      bytes <= kMaxTableBytes, step,
-      "expected tables of at most " + std::to_string(kMaxTableBytes) + " bytes for these shapes, found " + std::to_string(bytes));
+  check(bytes <= MemoryLimit::table_bytes(), step,
+        "expected tables of at most " + std::to_string(MemoryLimit::table_bytes()) + " bytes for these shapes, found " +
+            std::to_string(bytes));
+}
+
+inline void check_packed(const char* step, size_t parts, size_t part_bytes) {
+  check(parts <= MemoryLimit::packed_bytes() / part_bytes, step,
+        "expected packed weights of at most " + std::to_string(MemoryLimit::packed_bytes()) + " bytes, found " +
+            std::to_string(parts) + " times " + std::to_string(part_bytes));
 }
 
 inline void check_dtype(const char* step, const TensorDesc& t, DType dtype) {

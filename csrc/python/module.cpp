@@ -57,13 +57,15 @@ py::list describe_all(const std::vector<TensorSpec>& specs) {
 class PythonSession {
  public:
   PythonSession(const py::bytes& path, std::optional<int> threads, const std::string& isa, const std::string& cores,
-                bool self_test) {
+                bool self_test, std::optional<uint64_t> memory_limit_bytes, std::optional<uint64_t> operation_limit) {
     const std::string name = path;
     edgelane::SessionOptions options;
     options.threads = threads;
     options.isa = isa;
     options.cores = cores;
     options.self_test = self_test;
+    options.memory_limit_bytes = memory_limit_bytes;
+    options.operation_limit = operation_limit;
     const py::gil_scoped_release release;
     session_ = Session::load(name, options);
   }
@@ -175,8 +177,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("select_cores", &edgelane::select_cores, py::arg("request"));
   m.def("kernels", &kernels);
   py::class_<PythonSession>(m, "Session")
-      .def(py::init<const py::bytes&, std::optional<int>, const std::string&, const std::string&, bool>(), py::arg("path"),
-           py::arg("threads"), py::arg("isa"), py::arg("cores"), py::arg("self_test"))
+      .def(py::init<const py::bytes&, std::optional<int>, const std::string&, const std::string&, bool, std::optional<uint64_t>,
+                    std::optional<uint64_t>>(),
+           py::arg("path"), py::arg("threads"), py::arg("isa"), py::arg("cores"), py::arg("self_test"),
+           py::arg("memory_limit_bytes"), py::arg("operation_limit"))
       .def("run", &PythonSession::run, py::arg("inputs"))
       .def("profile", &PythonSession::profile, py::arg("inputs"), py::arg("repeats"))
       .def("steps", &PythonSession::steps)

@@ -60,6 +60,8 @@ edgelane::SessionOptions options_of(const edgelane_options* options) {
   if (options->isa != nullptr) result.isa = options->isa;
   if (options->cores != nullptr) result.cores = options->cores;
   result.self_test = options->self_test != 0;
+  if (options->memory_limit_bytes != 0) result.memory_limit_bytes = options->memory_limit_bytes;
+  if (options->operation_limit != 0) result.operation_limit = options->operation_limit;
   return result;
 }
 

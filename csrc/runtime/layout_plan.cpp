@@ -68,14 +68,14 @@ bool is_wide(const Border& border, const Tensor& t) {
   return rows * layout.pitch > kLargestGrowth * t.dims[2] * t.dims[3];
 }
 
-void check_size(const Tensor& t, const TensorDesc& desc) {
+void check_size(const Tensor& t, const TensorDesc& desc, size_t memory_bytes) {
   uint64_t parts = 1, part_bytes = static_cast<uint64_t>(t.elements()) * dtype_bytes(t.dtype);
   if (desc.planar()) {  // borders can make the product too large for 64 bits
     parts = static_cast<uint64_t>(desc.layout.batch) * static_cast<uint64_t>(desc.layout.groups(desc.int8()));
     part_bytes = static_cast<uint64_t>(desc.layout.plane) * 4;
   }
-  if (part_bytes > kMaxArenaBytes / parts) {
-    fail(StatusCode::invalid_file, "tensor ", quoted(t.name), ": expected an activation of at most ", kMaxArenaBytes,
+  if (part_bytes > memory_bytes / parts) {
+    fail(StatusCode::invalid_file, "tensor ", quoted(t.name), ": expected an activation of at most ", memory_bytes,
          " bytes, found ", parts, " times ", part_bytes, " bytes");
   }
 }
@@ -151,7 +151,7 @@ std::vector<TensorDesc> plan_layouts(const Model& model) {
       descs[i].layout =
           dense ? PlanarLayout::dense(d[0], d[1], d[2], d[3]) : PlanarLayout(d[0], d[1], d[2], d[3], shared[sets.find(i)]);
     }
-    check_size(t, descs[i]);
+    check_size(t, descs[i], model.limits.memory_bytes);
   }
   return descs;
 }

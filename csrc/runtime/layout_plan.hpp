@@ -8,7 +8,7 @@
 namespace edgelane {
 
 // By tensor index. Weights get the description without a layout. Throws Error(invalid_file) where an activation takes more than
-// kMaxArenaBytes.
+// the model's limits allow.
 std::vector<TensorDesc> plan_layouts(const Model& model);
 
 // The border that `step`, a conv2d, reads around its input x.

@@ -9,6 +9,7 @@
 #include "core/span.hpp"
 #include "formats/activation.hpp"
 #include "formats/tensor.hpp"
+#include "runtime/limits.hpp"
 
 namespace edgelane {
 
@@ -145,6 +146,7 @@ struct Model {
   std::vector<GoldenTensor> golden;
   std::string metadata;  // JSON, unread
 
+  Limits limits;
   AlignedBuffer<uint8_t> file;
   std::vector<float> cell_floats;  // the cells section read as floats; scales point here
 };

@@ -40,6 +40,7 @@ class Parser {
     check_data_flow();
     read_golden();
     check_data_ranges();
+    check_operations(model_);
     if (!is_text(s_.metadata.bytes)) fail(kInvalid, "expected the metadata to be UTF-8 text, found other bytes");
     model_.metadata.assign(reinterpret_cast<const char*>(s_.metadata.bytes.data()), s_.metadata.bytes.size());
   }
@@ -165,8 +166,13 @@ class Parser {
     t.data = s_.data.range(offset, bytes, what);
     claims_.push_back({offset, bytes, what});
     const int64_t dense_bytes = t.elements() * static_cast<int64_t>(dtype_bytes(t.dtype));
-    if (dense_bytes > kMaxConstantBytes) {
-      fail(kInvalid, what, ": expected a constant of at most ", kMaxConstantBytes, " bytes, found ", dense_bytes);
+    const Limits& limits = model_.limits;
+    if (static_cast<size_t>(dense_bytes) > limits.constant_bytes()) {
+      fail(kInvalid, what, ": expected a constant of at most ", limits.constant_bytes(), " bytes, found ", dense_bytes);
+    }
+    constant_bytes_ += static_cast<size_t>(dense_bytes);
+    if (constant_bytes_ > limits.memory_bytes) {
+      fail(kInvalid, what, ": expected constants of at most ", limits.memory_bytes, " bytes together, found ", constant_bytes_);
     }
     if (sparse) {
       check_blocks(t, block_oc, block_ic, nonzero, what);
@@ -524,6 +530,7 @@ class Parser {
   Model& model_;
   const Sections& s_;
   size_t io_count_ = 0, attribute_count_ = 0;
+  size_t constant_bytes_ = 0;  // of all constants so far, zero blocks written out
   std::vector<Claim> claims_;
 };
 
@@ -571,12 +578,13 @@ class File {
 };
 
 // The whole file is copied rather than mapped: a mapping would change under the checks when somebody writes to the file.
-AlignedBuffer<uint8_t> read_file(const std::string& path) {
+AlignedBuffer<uint8_t> read_file(const std::string& path, const Limits& limits) {
   File file(path);
   const uint64_t size = file.size();
   uint8_t head[kHeaderBytes];
   const size_t head_bytes = file.read(head, sizeof(head));
   check_preamble(Span<const uint8_t>(head, head_bytes), size);  // before a large file of another kind is read
+  if (size > limits.memory_bytes) fail(kInvalid, "expected a file of at most ", limits.memory_bytes, " bytes, found ", size);
   AlignedBuffer<uint8_t> bytes(static_cast<size_t>(size), kUninitialized);
   std::memcpy(bytes.data(), head, head_bytes);
   const size_t total = head_bytes + file.read(bytes.data() + head_bytes, bytes.size() - head_bytes);
@@ -586,8 +594,9 @@ AlignedBuffer<uint8_t> read_file(const std::string& path) {
 
 }  // namespace
 
-Model parse_model(AlignedBuffer<uint8_t> file, const std::string& name) {
+Model parse_model(AlignedBuffer<uint8_t> file, const std::string& name, const Limits& limits) {
   Model model;
+  model.limits = limits;
   model.file = std::move(file);
   try {
     const Sections sections = read_header(Span<const uint8_t>(model.file.data(), model.file.size()));
@@ -598,14 +607,14 @@ Model parse_model(AlignedBuffer<uint8_t> file, const std::string& name) {
   return model;
 }
 
-Model load_model(const std::string& path) {
+Model load_model(const std::string& path, const Limits& limits) {
   AlignedBuffer<uint8_t> file;
   try {
-    file = read_file(path);
+    file = read_file(path, limits);
   } catch (const Error& error) {
     throw Error(error.code(), path + ": " + error.what());
   }
-  return parse_model(std::move(file), path);
+  return parse_model(std::move(file), path, limits);
 }
 
 }  // namespace edgelane

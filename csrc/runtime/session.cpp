@@ -1,7 +1,5 @@
 #include "runtime/session.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -35,13 +33,6 @@ TensorSpec spec_of(const Tensor& t) {
   spec.quantized = t.dtype == DType::int8;
   spec.quant = t.quant();
   return spec;
-}
-
-// Half of the machine's memory, and never more than the format's reader allows.
-size_t arena_limit() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES), page_bytes = ::sysconf(_SC_PAGE_SIZE);
-  if (pages <= 0 || page_bytes <= 0) return kMaxArenaBytes;
-  return std::min(kMaxArenaBytes, static_cast<size_t>(pages) / 2 * static_cast<size_t>(page_bytes));
 }
 
 // Marks the session as running; false where it is already.
@@ -108,11 +99,11 @@ void fail_busy() {
 }
 
 std::unique_ptr<Session> Session::load(const std::string& path, const SessionOptions& options) {
-  return load(path, options, [&] { return load_model(path); });
+  return load(path, options, [&](const Limits& limits) { return load_model(path, limits); });
 }
 
 std::unique_ptr<Session> Session::load(AlignedBuffer<uint8_t> file, const std::string& name, const SessionOptions& options) {
-  return load(name, options, [&] { return parse_model(std::move(file), name); });
+  return load(name, options, [&](const Limits& limits) { return parse_model(std::move(file), name, limits); });
 }
 
 template <class Read>
@@ -121,8 +112,9 @@ std::unique_ptr<Session> Session::load(const std::string& name, const SessionOpt
   const std::vector<int> cores = select_cores(options.cores);
   const int threads = options.threads.value_or(options.cores.empty() ? 1 : static_cast<int>(cores.size()));
   check_cores(cores, threads);
+  const Limits limits = select_limits(options.memory_limit_bytes, options.operation_limit);
   try {
-    Model model = read();
+    Model model = read(limits);
     try {
       std::unique_ptr<Session> session(new Session(model, isa, threads, cores));
       if (options.self_test) session->self_test();
@@ -146,12 +138,12 @@ Session::Session(Model& model, Isa isa, int threads, const std::vector<int>& cor
   }
   const std::vector<TensorDesc> descs = plan_layouts(model);
   request_activations(model, descs);
-  plan_arena();  // refuses networks that do not fit before a kernel makes tables for them
+  plan_arena(model.limits);  // refuses networks that do not fit before a kernel makes tables for them
   prepare(model, descs);
   replace_inputs(model);
   place_inputs(model);
   request_workspaces();
-  plan_arena();
+  plan_arena(model.limits);
   bind(model, descs);
   keep_golden(model);
   describe_plan(model, descs);
@@ -177,12 +169,13 @@ void Session::prepare(Model& model, const std::vector<TensorDesc>& descs) {
     const auto i = static_cast<size_t>(task);
     const Step& step = model.steps[i];
     BoundStep& bound = steps_[i];
+    const MemoryLimit limit(model.limits.memory_bytes);
     try {
       bound.name = step.name;
       bound.op = step.op;
       bound.kernel = prepare_step(model, descs, step, options);
       const size_t bytes = bound.kernel->packed_bytes();
-      if (packed_bytes.fetch_add(bytes) + bytes > kMaxPackedBytes) fail_at(task);
+      if (packed_bytes.fetch_add(bytes) + bytes > model.limits.memory_bytes) fail_at(task);
       weights.release(step);
     } catch (...) {
       errors[i] = std::current_exception();
@@ -192,8 +185,8 @@ void Session::prepare(Model& model, const std::vector<TensorDesc>& descs) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (errors[i]) rethrow(errors[i], model.steps[i]);
     packed_bytes_ += steps_[i].kernel->packed_bytes();
-    if (packed_bytes_ > kMaxPackedBytes) {
-      fail(StatusCode::invalid_file, "expected packed weights and tables of at most ", kMaxPackedBytes,
+    if (packed_bytes_ > model.limits.memory_bytes) {
+      fail(StatusCode::invalid_file, "expected packed weights and tables of at most ", model.limits.memory_bytes,
            " bytes, found more at step ", quoted(model.steps[i].name));
     }
   }
@@ -276,13 +269,13 @@ void Session::request_workspaces() {
   }
 }
 
-void Session::plan_arena() {
+void Session::plan_arena(const Limits& limits) {
   memory_ = plan_memory(requests_);
   const std::string wrong = verify_memory_plan(requests_, memory_);
   if (!wrong.empty()) fail(StatusCode::unsupported, "the memory plan is not sound: ", wrong);
-  if (memory_.arena_bytes > arena_limit()) {
-    fail(StatusCode::invalid_file, "expected activations of at most ", arena_limit(), " bytes at a time, found ",
-         memory_.arena_bytes);
+  if (memory_.arena_bytes > limits.memory_bytes - packed_bytes_) {
+    fail(StatusCode::invalid_file, "expected activations of at most ", limits.memory_bytes - packed_bytes_,
+         " bytes at a time beside ", packed_bytes_, " bytes of packed weights and tables, found ", memory_.arena_bytes);
   }
 }
 

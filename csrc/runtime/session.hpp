@@ -11,6 +11,7 @@
 #include "core/cpu_features.hpp"
 #include "core/thread_pool.hpp"
 #include "kernels/kernel.hpp"
+#include "runtime/limits.hpp"
 #include "runtime/memory_plan.hpp"
 #include "runtime/model.hpp"
 
@@ -21,6 +22,7 @@ struct SessionOptions {
   std::string isa;             // as select_isa takes it
   std::string cores;           // as select_cores takes it
   bool self_test = false;      // load only what computes its golden frame's answer, see Session::self_test
+  std::optional<uint64_t> memory_limit_bytes, operation_limit;  // as select_limits takes them
 };
 
 // An input or output as the caller sees it: a dense row-major array.
@@ -118,7 +120,7 @@ class Session {
   void replace_inputs(const Model& model);
   void place_inputs(const Model& model);
   void request_workspaces();
-  void plan_arena();
+  void plan_arena(const Limits& limits);
   void bind(const Model& model, const std::vector<TensorDesc>& descs);
   void keep_golden(const Model& model);
   void describe_plan(const Model& model, const std::vector<TensorDesc>& descs);

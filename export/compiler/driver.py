@@ -14,6 +14,7 @@ from edgelane.export.compiler import activations, lane_file, normalizations, pas
 from edgelane.export.compiler.emit import Emitter
 from edgelane.export.compiler.golden import NoGoldenError, expected_frame, image_inputs, proven_frame, random_inputs
 from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
+from edgelane.export.compiler.limits import with_limits
 from edgelane.export.compiler.report import CompileReport
 from edgelane.files import atomic_path, write_bytes
 
@@ -43,6 +44,7 @@ def compile_model(
     input_shapes: Mapping[str, Sequence[int]] | None,
     golden: str | os.PathLike[str] | bool,
     outputs: Sequence[str] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> CompileReport:
     """See edgelane.export.compiler.compile."""
     try:
@@ -50,16 +52,17 @@ def compile_model(
         from edgelane.export.compiler.input_shapes import fixed_input_shapes
     except ImportError as error:
         raise EdgelaneError(f"the compiler needs {error.name}: pip install 'edgelane[export]'") from error
+    allowed = with_limits(limits)
     path = Path(source)
     if path.exists() and Path(target).exists() and path.samefile(target):
         raise EdgelaneError(f"the compiled file would replace the model {path}: choose another name for it")
-    model, digest = onnx_file.load_model(path)
+    model, digest = onnx_file.load_model(path, allowed)
     if outputs is not None:
         cut.set_outputs(model, outputs)
     halves = half.widen(model)
     shapes = fixed_input_shapes(model, input_shapes)
     cut.set_input_shapes(model, shapes)
-    graph = onnx_import.import_graph(model, shapes)
+    graph = onnx_import.import_graph(model, shapes, limits=allowed)
     graph.notes += [half.NOTE] if halves else []
     optimise(graph)
     metadata: dict[str, Any] = {
@@ -113,7 +116,8 @@ def _metadata(properties: dict[str, str]) -> dict[str, Any]:
         if text is not None:
             try:
                 result[key] = json.loads(text)
-            except ValueError as error:
+                json.dumps(result[key], allow_nan=False)  # Python reads NaN, and numbers too large, which are not JSON
+            except (ValueError, RecursionError) as error:
                 raise EdgelaneError(f"the model's metadata edgelane.{key} is not JSON: {error}") from error
     for key in PLAIN_METADATA:
         if f"edgelane.{key}" in properties:

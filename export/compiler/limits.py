@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from edgelane.errors import EdgelaneError
@@ -17,19 +18,23 @@ class Limits:
     file_bytes: the ONNX file itself; protobuf reads no more than 2 GiB.
     external_bytes: external data of all tensors together.
     nodes: nodes of all graphs, with subgraphs, and with local functions written out where they are called.
+    outputs: outputs of the model.
     nesting: graphs inside graphs.
     name_bytes: names of nodes, operators and tensors; a `.lane` file holds no longer ones than 1024 bytes.
     tensor_elements: elements of one tensor, whether the file holds it, it is computed while compiling, or at run time.
-    folded_bytes: all constants that are computed while compiling, together.
+    folded_bytes: all constants that are computed while compiling, together, 8 bytes an element.
+    folded_operations: operations on elements that computing these takes.
     """
 
     file_bytes: int = 2**31 - 1
     external_bytes: int = 4 * 2**30
-    nodes: int = 100_000
+    nodes: int = 50_000
+    outputs: int = 1024
     nesting: int = 16
     name_bytes: int = 1024
     tensor_elements: int = 2**28
-    folded_bytes: int = 2**30
+    folded_bytes: int = 2**31
+    folded_operations: int = 2**34
 
     def check(self, limit: str, found: int, what: str) -> None:
         """Raise EdgelaneError where `found` is more than the limit of that name allows."""
@@ -37,14 +42,19 @@ class Limits:
         if found > allowed:
             raise EdgelaneError(f"{what}: found {found}, the limit {limit} allows {allowed}")
 
+    def check_shape(self, shape: Iterable[int], what: str) -> None:
+        """Raise EdgelaneError for a tensor with too many elements, sizes of 0 counted as 1, or with a negative size."""
+        sizes = list(shape)
+        if any(size < 0 for size in sizes):
+            raise EdgelaneError(f"{what}: expected sizes of at least 0, found {sizes}")
+        self.check("tensor_elements", math.prod(max(1, size) for size in sizes), what)
+
 
 DEFAULT = Limits()
 
 
-def with_limits(changes: Mapping[str, int] | Limits | None) -> Limits:
+def with_limits(changes: Mapping[str, int] | None) -> Limits:
     """Return the limits with some changed by name. Raises EdgelaneError for unknown names and values below 1."""
-    if isinstance(changes, Limits):
-        return changes
     known = [field.name for field in fields(Limits)]
     for name, value in (changes or {}).items():
         if name not in known:

@@ -100,6 +100,7 @@ def _check_structure(model: onnx.ModelProto, limits: Limits) -> list[onnx.Tensor
     bodies: dict[Function, tuple[int, dict[Function, int]]] = {}  # nodes, and how often each other function is called
     for function in model.functions:
         bodies[function.domain, function.name] = walk.visit(function)
+    limits.check("outputs", len(model.graph.output), "outputs of the model")
     nodes, calls = walk.visit(model.graph)
     written_out = nodes + sum(count * size for size, count in _sizes(calls, bodies, limits.nodes))
     limits.check("nodes", written_out, "nodes of the model, its local functions written out where they are called")

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-import onnx.reference
 from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import functions
+from edgelane.export.compiler.folding import FOLDABLE, SIZED_BY_VALUES, Folder
 from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
+from edgelane.export.compiler.limits import DEFAULT, Limits
 from edgelane.export.compiler.lowering import (
     DTYPES,
     LOWERINGS,
@@ -29,6 +30,7 @@ from edgelane.export.compiler.lowering import (
     constant_tensor,
     lower,
 )
+from edgelane.export.compiler.native_guard import guard
 from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
 from edgelane.export.compiler.qlinear import expand_qlinear
 from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
@@ -39,28 +41,39 @@ KEEP_ORIGIN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Identity")
 # Versions of operators whose inference serves older ones. Before 22 it gave pools with ceil_mode windows that lie in
 # the padding alone, which no engine computes; before 13 there was no axis, which QLinear operators need.
 MENDED = {"MaxPool": 22, "AveragePool": 22, "QuantizeLinear": 13, "DequantizeLinear": 13}
-RANDOM_OPS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+# What a node comes to whose inputs or attributes are missing, or are not what its operator says.
+MALFORMED = (Malformed, KeyError, ValueError, IndexError, TypeError, AttributeError, StopIteration, ArithmeticError)
 
 
 def import_graph(
     model: onnx.ModelProto,
     input_shapes: Mapping[str, tuple[int, ...]],
     constants: Mapping[str, Array] | None = None,
+    limits: Limits = DEFAULT,
 ) -> Graph:
     """Lower a model. Raises one UnsupportedNodes that names every node that cannot be lowered, and why.
 
     constants: values for inputs of the model that are no inputs of the network.
     """
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    return _Importer(expand_qlinear(model), input_shapes, constants or {}).run()
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except (RuntimeError, ValueError) as error:
+            raise EdgelaneError(f"the model's local functions are malformed: {first_line(error)}") from error
+    return _Importer(expand_qlinear(model), input_shapes, constants or {}, limits).run()
 
 
 class _Importer:
     def __init__(
-        self, model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]
+        self,
+        model: onnx.ModelProto,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        constants: Mapping[str, Array],
+        limits: Limits,
     ) -> None:
         self.model = model
+        self.limits = limits
+        self.folder = Folder(limits)
         self.values: dict[str, Tensor] = {}
         self.types: dict[str, onnx.TypeProto] = {}
         self.unknown: set[str] = set()  # outputs of nodes that could not be lowered
@@ -91,6 +104,7 @@ class _Importer:
             self.problems.append(UnsupportedNode(info.name, "input", reason))
             self.unknown.add(info.name)
             return
+        self.limits.check_shape(shape, f"elements of the input {info.name!r}")
         self.builder.names.add(info.name)
         tensor = Tensor(info.name, shape, dtype, source=info.name)
         if dtype == "int8":
@@ -121,6 +135,8 @@ class _Importer:
                         self.varying.update(dict.fromkeys(lost, problem))
                         self.lose(proto)
                 self.problems.append(problem)
+            except MALFORMED as error:
+                raise EdgelaneError(f"node {name} ({_op_name(proto)}) is malformed: {first_line(error)}") from error
         cut = self.where_to_cut()
         for info in self.model.graph.output:
             if info.name not in self.unknown:
@@ -209,10 +225,7 @@ class _Importer:
             [output in self.used for output in proto.output],
         )
         self.builder.node_name = name
-        try:
-            lowered = lower(node, self.builder)
-        except (Malformed, KeyError, ValueError, IndexError) as error:  # attributes that are missing or do not fit
-            raise EdgelaneError(f"node {name} ({node.op}) is malformed: {first_line(error)}") from error
+        lowered = lower(node, self.builder)
         self.bind(proto, lowered, node)
         if proto.op_type == "NonMaxSuppression":
             reason = "other nodes read its result, whose size depends on values that are computed at run time"
@@ -294,13 +307,13 @@ class _Importer:
 
     def foldable(self, proto: onnx.NodeProto) -> bool:
         """Whether a node's value is known now: constant inputs, or the shape of anything."""
-        if proto.op_type in RANDOM_OPS:
+        if proto.op_type not in FOLDABLE:
             return False
         sources = [self.values[source] for source in proto.input if source]
         if proto.op_type in ("Shape", "Size"):
             return True
-        if proto.op_type in KEEP_ORIGIN or any(attribute.type in (5, 10) for attribute in proto.attribute):
-            return False  # kept beside their integers; or it has subgraphs
+        if proto.op_type in KEEP_ORIGIN:
+            return False  # kept beside their integers
         return all(source.data is not None for source in sources)
 
     def fold(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
@@ -314,18 +327,11 @@ class _Importer:
         if proto.op_type == "Constant" and proto.attribute[0].name == "sparse_value":
             self.add_constant(proto.output[0], _dense(proto.attribute[0].sparse_tensor))
             return
-        feeds = {source: self.values[source].data for source in proto.input if source}
-        inputs = [onnx.helper.make_value_info(source, self.types[source]) for source in feeds]
-        outputs = [onnx.helper.make_empty_tensor_value_info(output) for output in proto.output if output]
-        graph = onnx.helper.make_graph([proto], name, inputs, outputs)
-        small = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        try:
-            with np.errstate(all="ignore"):
-                results = onnx.reference.ReferenceEvaluator(small).run(None, feeds)
-        except Exception as error:  # the evaluator raises whatever numpy does
-            raise Unsupported(f"its constant value cannot be computed: {first_line(error)}") from error
-        if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
-            raise Unsupported("its constant value is not a tensor")
+        data = {source: self.values[source].data for source in proto.input if source}
+        feeds = {source: value for source, value in data.items() if value is not None}
+        types = {source: self.types[source] for source in feeds}
+        shapes = {} if proto.op_type in SIZED_BY_VALUES else self.infer(proto, name, opset)[0]
+        results = self.folder.evaluate(proto, name, opset, feeds, types, shapes.values())
         for output, result in zip([output for output in proto.output if output], results, strict=True):
             self.add_constant(output, result)
 
@@ -337,6 +343,7 @@ class _Importer:
             if tensor.data is not None and tensor.data.size <= SHAPE_DATA_ELEMENTS:
                 data[source] = numpy_helper.from_array(np.asarray(tensor.data), source)
         types = {source: self.types[source] for source in proto.input if source}
+        guard(proto, name)
         try:
             version = schema_version(proto.op_type, opset)
             inferred = shape_inference.infer_node_outputs(
@@ -361,6 +368,7 @@ class _Importer:
             dtypes[output] = _dtype_name(kind.tensor_type.elem_type)
             if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
                 shapes[output] = tuple(dim.dim_value for dim in dims)
+                self.limits.check_shape(shapes[output], f"node {name}: elements of its output")
                 self.types[output] = kind
         return shapes, dtypes
 
@@ -391,8 +399,11 @@ def _dense(sparse: onnx.SparseTensorProto) -> Array:
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    return value.decode() if isinstance(value, bytes) else value
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+        return value.decode() if isinstance(value, bytes) else value
+    except ValueError as error:  # bytes that are not UTF-8, and types that ONNX does not define
+        raise EdgelaneError(f"attribute {attribute.name!r} is malformed: {first_line(error)}") from error
 
 
 def _op_name(proto: onnx.NodeProto) -> str:

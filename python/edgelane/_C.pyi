@@ -16,7 +16,16 @@ class _Kernel(TypedDict):
     isa: str
 
 class Session:
-    def __init__(self, path: bytes, threads: int | None, isa: str, cores: str, self_test: bool) -> None: ...
+    def __init__(
+        self,
+        path: bytes,
+        threads: int | None,
+        isa: str,
+        cores: str,
+        self_test: bool,
+        memory_limit_bytes: int | None,
+        operation_limit: int | None,
+    ) -> None: ...
     def run(self, inputs: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]: ...
     def profile(
         self, inputs: list[npt.NDArray[Any]], repeats: int

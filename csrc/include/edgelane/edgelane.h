@@ -57,6 +57,11 @@ typedef struct edgelane_options {
   /* 1: run the golden frame of the file once while loading, and refuse with EDGELANE_SELF_TEST_FAILED where an output does not
    * agree with it or the file holds none. */
   int self_test;
+  /* What a file may ask for, so that a small one from a stranger cannot take all memory or hours. A larger model fails to load
+   * with EDGELANE_INVALID_FILE. Bytes of activations, packed weights and tables together; 0: the environment's
+   * EDGELANE_MEMORY_LIMIT, else 4 GiB, or half of the machine's memory where that is less. */
+  uint64_t memory_limit_bytes;
+  uint64_t operation_limit; /* multiply-accumulates, comparisons and copies of elements of one run; 0: 2^44 */
 } edgelane_options;
 
 /* An input or output: a dense row-major array. `name` lives as long as the session. */

@@ -32,6 +32,7 @@ struct Options {
   std::string isa;         // empty: EDGELANE_ISA, else the best one
   std::string cores;       // "2,3" or "0-3", see edgelane_options; empty: EDGELANE_CORES, else any
   bool self_test = false;  // refuse a file whose golden frame this machine does not compute, see edgelane_options
+  uint64_t memory_limit_bytes = 0, operation_limit = 0;  // see edgelane_options; 0: the default
 };
 
 // A loaded network. It moves and does not copy; one thread at a time may use it.
@@ -86,8 +87,12 @@ class Session {
   };
 
   static edgelane_options c_options(const Options& options) {
-    return {options.threads, options.isa.empty() ? nullptr : options.isa.c_str(),
-            options.cores.empty() ? nullptr : options.cores.c_str(), options.self_test ? 1 : 0};
+    return {options.threads,
+            options.isa.empty() ? nullptr : options.isa.c_str(),
+            options.cores.empty() ? nullptr : options.cores.c_str(),
+            options.self_test ? 1 : 0,
+            options.memory_limit_bytes,
+            options.operation_limit};
   }
 
   void own(edgelane_session* session) {

@@ -41,9 +41,7 @@ class Gemm final : public PreparedKernel {
     tiles_ = (p.oc + kernel_->tile_channels - 1) / kernel_->tile_channels;
     channels_ = static_cast<size_t>(tiles_) * kernel_->tile_channels;
     const size_t step_bytes = static_cast<size_t>(kernel_->step_bytes);
-    check(channels_ * static_cast<size_t>(depth_) <= kMaxPackedBytes / step_bytes, family.c_str(),
-          "expected packed weights of at most " + std::to_string(kMaxPackedBytes) + " bytes, found " + std::to_string(channels_) +
-              " x " + std::to_string(depth_) + " times " + std::to_string(step_bytes));
+    check_packed(family.c_str(), channels_ * static_cast<size_t>(depth_), step_bytes);
     weights_ = AlignedBuffer<uint8_t>(channels_ * depth_ * step_bytes);
     T* to = reinterpret_cast<T*>(weights_.data());
     for (int oc = 0; oc < p.oc; ++oc)

@@ -22,7 +22,7 @@ struct GatherProblem {
   float fill = 0.0f;
 
   // Every index is its own source, for all axes. Throws Error(invalid_argument) where the tables would take more than
-  // kMaxTableBytes.
+  // MemoryLimit::table_bytes().
   static GatherProblem identity(Span<const TensorDesc> inputs, const TensorDesc& output);
 };
 

@@ -218,8 +218,9 @@ struct VecF32Scalar {
   }
   EDGELANE_INLINE void store_first(float* p, int n) const { store_mask(p, n >= 4 ? 15u : (1u << n) - 1); }
   EDGELANE_INLINE VecI32Scalar to_int() const {
-    VecI32Scalar r;
-    for (int i = 0; i < 4; ++i) r.v[i] = static_cast<int32_t>(std::nearbyintf(v[i]));
+    VecI32Scalar r;  // what does not fit, NaN too, is the lowest number, as on x86
+    for (int i = 0; i < 4; ++i)
+      r.v[i] = v[i] >= -2147483648.0f && v[i] < 2147483648.0f ? static_cast<int32_t>(std::nearbyintf(v[i])) : INT32_MIN;
     return r;
   }
   EDGELANE_INLINE VecI32Scalar bitcast() const {

@@ -117,13 +117,17 @@ class Builder:
         self.graph = graph
         self.node_name = ""
         self.names: set[str] = set()
+        self.numbers: dict[
+            str, int
+        ] = {}  # the last one behind each name, so that a name asked for n times takes n steps
 
     def unique(self, name: str) -> str:
         """Return `name`, or the first of name.1, name.2, ... that is still free."""
-        candidate, number = name, 0
+        candidate, number = name, self.numbers.get(name, 0)
         while candidate in self.names:
             number += 1
             candidate = f"{name}.{number}"
+        self.numbers[name] = number
         self.names.add(candidate)
         return candidate
 

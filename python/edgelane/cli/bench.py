@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from edgelane.bench.timing import BenchmarkResult
-from edgelane.cli.console import CoresOption, SelfTestFlag, out, print_json, print_table, progress_bar, use_cores, warn
+from edgelane.cli.console import (
+    CoresOption,
+    MemoryLimitOption,
+    SelfTestFlag,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    use_cores,
+    use_memory_limit,
+    warn,
+)
 from edgelane.errors import EdgelaneError
 from edgelane.files import make_folder, write_json
 
@@ -22,6 +33,7 @@ def bench(
     threads: Annotated[str, typer.Option(help="Thread counts, one comparison for each, as 1,2.")] = "1",
     cores: CoresOption = None,
     self_test: SelfTestFlag = False,
+    memory_limit: MemoryLimitOption = None,
     seconds: Annotated[float, typer.Option(help="Measuring time for each thread count.")] = 10.0,
     json: Annotated[
         str | None,
@@ -37,6 +49,7 @@ def bench(
 
     counts = parse_threads(threads)
     use_cores(cores)
+    use_memory_limit(memory_limit)
     target = model.with_name("bench.json") if json is None else Path(json)
     if json != "-" and model.is_file():
         make_folder(target.parent)  # before the measurement, not after it

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from edgelane.cli.console import JsonFlag, human_bytes, out, print_json, print_table, warn, working
+from edgelane.cli.console import (
+    JsonFlag,
+    MemoryLimitOption,
+    human_bytes,
+    out,
+    print_json,
+    print_table,
+    use_memory_limit,
+    warn,
+    working,
+)
 from edgelane.errors import EdgelaneError
 
 
@@ -31,17 +41,28 @@ def compile(
             help="Input of the golden frame, by which --self-test later proves that a machine computes right.",
         ),
     ] = "random",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the model may ask for, as nodes=200000 or folded_bytes=4G: file_bytes, external_bytes, nodes, "
+            "outputs, nesting, name_bytes, tensor_elements, folded_bytes or folded_operations."
+        ),
+    ] = None,
+    memory_limit: MemoryLimitOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Compile an ONNX file to a .lane file; say what became of each layer, and how this machine's CPU would run it."""
     from edgelane.export.compiler import compile as compile_model
+    from edgelane.export.compiler.limits import parse_limit
     from edgelane.runtime import Session
 
+    use_memory_limit(memory_limit)
     target = model.with_suffix(".lane") if output is None else output
     shapes = dict(parse_shape(text) for text in shape) if shape else None
     names = [name.strip() for name in outputs.split(",")] if outputs is not None else None
+    limits = dict(parse_limit(text) for text in limit or [])
     with working("compiling"):
-        report = compile_model(model, target, input_shapes=shapes, outputs=names, golden=golden)
+        report = compile_model(model, target, input_shapes=shapes, outputs=names, golden=golden, limits=limits)
     for note in report.notes:
         warn(note)
     if report.golden != "written" and golden != "none":

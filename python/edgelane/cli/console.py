@@ -26,6 +26,16 @@ SelfTestFlag = Annotated[
 CoresOption = Annotated[
     str | None, typer.Option("--cores", help="CPUs to stay on, one for each thread at least, as 2,3 or 0-3.")
 ]
+MemoryLimitOption = Annotated[
+    str | None,
+    typer.Option("--memory-limit", help="Most memory that a compiled network may take, as 512M or 8G; default 4G."),
+]
+
+
+def use_memory_limit(limit: str | None) -> None:
+    """Let every session of this process and of those that it starts take this much memory."""
+    if limit is not None:
+        os.environ["EDGELANE_MEMORY_LIMIT"] = limit
 
 
 def use_cores(cores: str | None) -> None:

@@ -11,6 +11,7 @@ from edgelane.cli.console import (
     CoresOption,
     IsaOption,
     JsonFlag,
+    MemoryLimitOption,
     SelfTestFlag,
     ThreadsOption,
     out,
@@ -18,6 +19,7 @@ from edgelane.cli.console import (
     print_table,
     progress_bar,
     use_cores,
+    use_memory_limit,
     warn,
 )
 
@@ -35,12 +37,14 @@ def run(
     isa: IsaOption = None,
     cores: CoresOption = None,
     self_test: SelfTestFlag = False,
+    memory_limit: MemoryLimitOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Run a compiled network on pictures: predictions, overlays, and the latency from decoded image to answer."""
     from edgelane.runtime.predict import run as run_model
 
     use_cores(cores)
+    use_memory_limit(memory_limit)
     with progress_bar("running") as update:
 
         def progress(done: int, total: int | None) -> None:

@@ -93,12 +93,18 @@ class Session:
     variable EDGELANE_ISA, else the best one that this CPU has. `self_test` runs the file's golden frame once and
     refuses a file whose answer differs on this CPU, or that holds none.
 
+    `memory_limit_bytes` and `operation_limit` bound what the file may ask for, so that a small one from a stranger
+    cannot take all memory or hours: bytes of activations, packed weights and tables together (None takes the
+    environment variable EDGELANE_MEMORY_LIMIT, as 8G, else 4 GiB, or half of the machine's memory where that is less),
+    and multiply-accumulates, comparisons and copies of elements of one run (None: 2^44).
+
     Loading checks the whole file, chooses a kernel for each step, packs the weights and plans the memory; `run` then
     allocates only its results. The same input gives the same bits every time, whatever the number of threads. Python
     threads may share a session and take turns; for runs at the same time, load one for each.
 
-    Raises EdgelaneError where the file is missing, damaged or of a newer version, where `threads`, `isa` or `cores`
-    make no sense, for a CPU that this process may not use, and for a self-test that fails.
+    Raises EdgelaneError where the file is missing, damaged or of a newer version, where it asks for more than the
+    limits allow, where `threads`, `isa`, `cores` or a limit make no sense, for a CPU that this process may not use, and
+    for a self-test that fails.
     """
 
     def __init__(
@@ -108,6 +114,9 @@ class Session:
         isa: str | None = None,
         cores: Sequence[int] | str | None = None,
         self_test: bool = False,
+        *,
+        memory_limit_bytes: int | None = None,
+        operation_limit: int | None = None,
     ) -> None:
         name = os.fspath(path)
         if "\0" in name:
@@ -122,6 +131,8 @@ class Session:
             isa or "",
             _core_list(cores),
             self_test,
+            _limit(memory_limit_bytes, "memory_limit_bytes"),
+            _limit(operation_limit, "operation_limit"),
         )
         self._path = name
         self.inputs: tuple[TensorSpec, ...] = _specs(self._session.inputs)
@@ -202,13 +213,17 @@ class Session:
         return [_checked(spec, feeds[spec.name]) for spec in self.inputs]
 
 
-def _integer(value: object, name: str) -> int:
-    """Return `value` as an int that fits in C's; numpy's integers are fine, floats and bools are not."""
+def _limit(value: object, name: str) -> int | None:
+    return None if value is None else _integer(value, name, 0, 2**63)
+
+
+def _integer(value: object, name: str, lowest: int = -(2**31), end: int = 2**31) -> int:
+    """Return `value` as an int from `lowest` to below `end`; numpy's integers are fine, floats and bools are not."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or not -(2**31) <= number < 2**31:
+    if number is None or isinstance(value, bool) or not lowest <= number < end:
         raise EdgelaneError(f"expected {name} to be a whole number, found {value!r}")
     return number
 
