@@ -24,6 +24,7 @@ from onnx_cases import (
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import compile, lane_file
 from edgelane.export.compiler.unsupported import UnsupportedNodes
+from edgelane.runtime import Session
 
 TOLERANCE = 2e-6
 # What torch exports for x.view(x.size(0), -1, x.size(2) * x.size(3)) and for masks that depend on sizes.
@@ -56,6 +57,15 @@ def test_shape_arithmetic_leaves_nothing(tmp_path: Path) -> None:
     model = graph_model(SHAPES, NUMBERS)
     content = assert_same_as_onnxruntime(model, {"x": normal(1, 4, 6, 5)}, tmp_path, TOLERANCE)
     assert set(ops(content)) <= {"reshape", "binary"}
+
+
+def test_an_output_without_elements(tmp_path: Path) -> None:
+    model = graph_model("(float[2,3] x) => (float[2,n] none, float[2,3] y) { none = Slice(x, s, e, axis) y = Relu(x) }",
+                        {"s": np.array([9]), "e": np.array([12]), "axis": np.array([1])})  # fmt: skip
+    onnx.save(model, tmp_path / "model.onnx")
+    assert compile(tmp_path / "model.onnx", tmp_path / "model.lane").golden == "written"
+    outputs = Session(tmp_path / "model.lane", self_test=True).run({"x": normal(2, 3)})
+    assert outputs["none"].shape == (2, 0)
 
 
 def test_dead_nodes_need_not_be_known(tmp_path: Path) -> None:
