@@ -185,6 +185,21 @@ CASES = {
         {"output_height": 3, "output_width": 2, "sampling_ratio": 2, "spatial_scale": 0.9},
     ),
 }
+CASES["deform conv"] = Case(
+    "DeformConv",
+    [
+        IMAGE,
+        normal(6, 2, 3, 2),
+        Input((2, 2 * 3 * 2 * 2, 4, 12)),
+        normal(6),
+        Input((2, 2 * 3 * 2, 4, 12), positive),
+    ],
+    {"group": 2, "offset_group": 2, "strides": [2, 1], "pads": [1, 1, 0, 1], "kernel_shape": [3, 2]},
+    19,
+)
+CASES["deform conv without mask"] = Case(
+    "DeformConv", [IMAGE, normal(3, 4, 2, 2), Input((2, 8, 7, 9))], {"dilations": [2, 2]}, 19
+)
 for _mode in ("linear", "nearest", "cubic"):
     for _padding in ("zeros", "border", "reflection"):
         for _aligned in (0, 1):
