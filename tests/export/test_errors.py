@@ -130,6 +130,19 @@ REASONS = {
         "output_padding together with auto_pad",
     ),
     "Cast": (Case("Cast", [IMAGE], {"to": TensorProto.DOUBLE}), "from float32 to float64"),
+    "Resize of a long axis": (
+        Case(
+            "Resize",
+            [Input((1, 1, 10_000)), None, np.array([1, 1, 0.5], np.float32)],
+            {"mode": "linear", "antialias": 1},
+            18,
+        ),
+        "axis 2 would take a table of 100000000 entries",
+    ),
+    "MaxPool positions of large windows": (
+        Case("MaxPool", [Input((1, 1, 300, 300))], {"kernel_shape": [99, 99]}, outputs=2),
+        "its windows would take a table of",
+    ),
     "Reshape at run time": (
         Case("Reshape", [IMAGE, Input((2,), dtype=TensorProto.INT64)]),
         "its input shape is computed at run time",

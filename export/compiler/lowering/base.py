@@ -15,6 +15,7 @@ DTYPES = ("float32", "int8", "int32", "int64", "bool", "uint8")
 RAW = Quantization(1.0, 0)  # of integers that mean themselves
 # Arithmetic in these is done in int32, whose low bits are the result.
 NARROW = ("int8", "uint8")
+MAX_TABLE = 2**26  # entries of a table of weights or indices that stands for an operator
 
 
 class Unsupported(Exception):
@@ -332,6 +333,12 @@ def lower(node: Node, builder: Builder) -> list[Tensor]:
         builder.cast(tensor, dtype) if accepts == "number" and dtype in NARROW else tensor
         for tensor, dtype in zip(results, [*node.dtypes, *[""] * len(results)], strict=False)
     ]
+
+
+def check_table(entries: int, what: str) -> None:
+    """Raise Unsupported before a table becomes larger than any network needs."""
+    if entries > MAX_TABLE:
+        raise Unsupported(f"{what} would take a table of {entries} entries, at most {MAX_TABLE} are possible")
 
 
 def normalize_axis(axis: int, rank: int) -> int:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-
-import numpy as np
 
 from edgelane.export.compiler.graph import Tensor
 from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers
 from edgelane.export.compiler.lowering.products import product
-from edgelane.export.compiler.lowering.windows import misfit, window_of
+from edgelane.export.compiler.lowering.windows import cells, misfit, window_of
 
 
 def _without_zero_point(node: Node, builder: Builder, index: int, zero: int, axis: int) -> Tensor:
@@ -53,17 +50,8 @@ def conv_integer(node: Node, builder: Builder) -> Tensor:
     if any(window.before + window.after):
         before = [0, 0, *window.before]
         x = builder.moved("pad", [x], (n, channels, *padded), before=before, mode="constant", value=0.0)
-    places = np.array(
-        [
-            [
-                np.ravel_multi_index(
-                    [start[i] * window.strides[i] + tap[i] * window.dilations[i] for i in range(len(sizes))], padded
-                )
-                for start in itertools.product(*map(range, results))
-            ]
-            for tap in itertools.product(*map(range, window.kernel))
-        ]
-    )
+    window.before = [0] * len(sizes)  # the table is that of the padded image
+    places = cells(window, padded, results).T
     flat = builder.reshape(x, (n, channels, math.prod(padded)))
     columns = builder.take(flat, places, 2)  # [n, channels, taps, results]
     inner = channels // groups * len(places)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -11,7 +10,7 @@ import numpy as np
 from edgelane.export.compiler.graph import Array, Quantization, Shape, Tensor
 from edgelane.export.compiler.lowering.arithmetic import binary
 from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers
-from edgelane.export.compiler.lowering.windows import Window, window_of
+from edgelane.export.compiler.lowering.windows import Window, cells, window_of
 
 Plane = Callable[[Builder, Tensor, Window, Shape], Tensor]  # a pool of two axes and the size of its result
 
@@ -87,28 +86,17 @@ def _positions(node: Node, builder: Builder, x: Tensor, window: Window) -> Tenso
     """Append where in its whole input each maximum lies: the first one of the window."""
     sizes, results = x.shape[2:], node.shape[2:]
     rows, columns = x.shape[0] * x.shape[1], math.prod(sizes)
-    table = np.array([_cells(window, sizes, start) for start in itertools.product(*(range(size) for size in results))])
+    table = cells(window, sizes, results)
     windows = builder.take(builder.reshape(builder.cast(x, "float32"), (rows, columns)), table, 1)
     best = builder.step("arg_reduce", [windows], (rows, len(table), 1), dtype="int64", axis=2, largest=1)
     best = builder.reshape(best, (rows, len(table)))
     first = builder.constant(np.arange(len(table))[None] * table.shape[1], "first")
     if node.flag("storage_order"):
         table = np.arange(columns).reshape(sizes[::-1]).transpose(range(len(sizes))[::-1]).reshape(-1)[table]
-    cells = builder.constant(table.reshape(-1), "cells")
-    places = builder.moved("gather", [cells], best.shape, (builder.binary("add", best, first),), axis=0)
+    flat = builder.constant(table.reshape(-1), "cells")
+    places = builder.moved("gather", [flat], best.shape, (builder.binary("add", best, first),), axis=0)
     planes = builder.constant(np.arange(rows)[:, None] * columns, "planes")
     return builder.reshape(builder.binary("add", places, planes), node.shape)
-
-
-def _cells(window: Window, sizes: Shape, start: tuple[int, ...]) -> list[int]:
-    """Return the flat index of each tap of one window; a tap in the padding stands for the first one that is not."""
-    axes = []
-    for axis, size in enumerate(sizes):
-        begin = start[axis] * window.strides[axis] - window.before[axis]
-        taps = [begin + tap * window.dilations[axis] for tap in range(window.kernel[axis])]
-        inside = [tap for tap in taps if 0 <= tap < size]
-        axes.append([tap if 0 <= tap < size else inside[0] for tap in taps])
-    return [int(np.ravel_multi_index(cell, sizes)) for cell in itertools.product(*axes)]
 
 
 @lowers("AveragePool")

@@ -10,7 +10,7 @@ import onnx
 import onnx.reference
 
 from edgelane.export.compiler.graph import Array, Shape, Tensor
-from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers, normalize_axis
+from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, check_table, lowers, normalize_axis
 
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
 NEAREST = ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil")
@@ -68,6 +68,7 @@ def resize(node: Node, builder: Builder) -> Tensor:
             x = builder.take(x, np.clip(np.nan_to_num(rows), 0, None).astype(np.int64), axis)
             missing = np.isnan(rows)
         else:
+            check_table(x.shape[axis] * max(size, x.shape[axis]), f"axis {axis}")
             weights = _along_axis(wanted, np.eye(x.shape[axis]), axis, size)
             missing = np.asarray(np.isnan(weights).any(axis=0))
             x = _weighted(builder, x, np.nan_to_num(weights).T, axis)

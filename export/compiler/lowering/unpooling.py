@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 
 from edgelane.export.compiler.graph import Tensor
 from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers
-from edgelane.export.compiler.lowering.windows import Window, window_of
+from edgelane.export.compiler.lowering.windows import Window, cells, window_of
 
 
 @lowers("MaxUnpool", accepts="any")
@@ -47,14 +46,11 @@ def col2im(node: Node, builder: Builder) -> Tensor:
     window = Window(block, strides, dilations, pads[:rank], pads[rank:])
     padded = [image[i] + pads[i] + pads[rank + i] for i in range(rank)]
     counts = [(padded[i] - window.covered(i)) // strides[i] + 1 for i in range(rank)]
-    places = [
-        int(np.ravel_multi_index([start[i] * strides[i] + tap[i] * dilations[i] for i in range(rank)], padded))
-        for tap in itertools.product(*map(range, block))
-        for start in itertools.product(*map(range, counts))
-    ]
+    window.before = [0] * rank  # the table is that of the padded image
+    places = cells(window, padded, counts).T.reshape(-1)
     n, channels = x.shape[0], x.shape[1] // math.prod(block)
     rows = n * channels
-    table = builder.constant(np.broadcast_to(np.array(places), (rows, len(places))), "places")
+    table = builder.constant(np.broadcast_to(places, (rows, len(places))), "places")
     zeros = builder.constant(np.zeros((rows, math.prod(padded)), np.float32), "zeros")
     columns = builder.reshape(x, (rows, len(places)))
     whole = builder.step("scatter_elements", [zeros, table, columns], zeros.shape, axis=1, scatter_reduction="add")

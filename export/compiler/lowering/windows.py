@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgelane.export.compiler.graph import QuantizedConstant, Shape, Tensor
-from edgelane.export.compiler.lowering.base import Builder, Malformed, NeedsConstant, Node, Unsupported
+from edgelane.export.compiler.graph import Array, QuantizedConstant, Shape, Tensor
+from edgelane.export.compiler.lowering.base import Builder, Malformed, NeedsConstant, Node, Unsupported, check_table
 
 
 @dataclass
@@ -35,6 +37,25 @@ class Window:
             max(after, (results[i] - 1) * self.strides[i] + self.covered(i) - sizes[i] - self.before[i])
             for i, after in enumerate(self.after)
         ]
+
+
+def cells(window: Window, sizes: Sequence[int], results: Sequence[int]) -> Array:
+    """Return the flat index, in an input of `sizes`, of each tap of each window: [windows, taps].
+
+    A tap in the padding stands for the window's first one that is not.
+    """
+    check_table(math.prod(results) * math.prod(window.kernel), "its windows")
+    table = np.zeros((1, 1), np.int64)
+    for axis, (size, count) in enumerate(zip(sizes, results, strict=True)):
+        starts = np.arange(count) * window.strides[axis] - window.before[axis]
+        taps = starts[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
+        inside = (taps >= 0) & (taps < size)
+        first = np.take_along_axis(taps, inside.argmax(axis=1)[:, None], axis=1)
+        taps = np.where(inside, taps, first)
+        table = (table[:, None, :, None] * size + taps[None, :, None, :]).reshape(
+            table.shape[0] * count, table.shape[1] * window.kernel[axis]
+        )
+    return table
 
 
 def window_of(node: Node, kernel: list[int]) -> Window:
