@@ -38,6 +38,7 @@ INHERENT = {
     r"its result is empty": "an empty result",
     r"a tensor of rank \d+": "rank above 6",
     r"in training mode": "training mode",
+    r"(Sequence|Optional)\w*\)?: edgelane does not know": "sequences, optional values and maps",
     r"expected a tensor|is not a tensor|it is undefined": "sequences, optional values and maps",
     r"Random\w+\)?: edgelane does not know": "random numbers",
 }

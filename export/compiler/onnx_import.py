@@ -330,8 +330,14 @@ class _Importer:
         data = {source: self.values[source].data for source in proto.input if source}
         feeds = {source: value for source, value in data.items() if value is not None}
         types = {source: self.types[source] for source in feeds}
-        shapes = {} if proto.op_type in SIZED_BY_VALUES else self.infer(proto, name, opset)[0]
-        results = self.folder.evaluate(proto, name, opset, feeds, types, shapes.values())
+        shapes: list[Shape] = []
+        if proto.op_type == "Range":  # inference refuses limits of rank 1, which the standard's own definitions have
+            start, limit, step = (feeds[source].reshape(-1)[0] for source in proto.input)
+            shapes = [(max(math.ceil((limit - start) / step), 0),)] if step else []
+            self.limits.check_shape(shapes[0] if shapes else (), f"node {name}: elements of its output")
+        elif proto.op_type not in SIZED_BY_VALUES:
+            shapes = list(self.infer(proto, name, opset)[0].values())
+        results = self.folder.evaluate(proto, name, opset, feeds, types, shapes)
         for output, result in zip([output for output in proto.output if output], results, strict=True):
             self.add_constant(output, result)
 
