@@ -11,7 +11,6 @@ from edgelane.export.compiler.lowering.base import (
     NARROW,
     Builder,
     Malformed,
-    NeedsConstant,
     Node,
     Unsupported,
     lowers,
@@ -201,7 +200,7 @@ def tensor_scatter(node: Node, builder: Builder) -> Tensor:
     if starts is None:
         starts = builder.constant(np.zeros(cache.shape[0], np.int64), "starts")
     if starts.dtype not in ("int32", "int64"):
-        raise NeedsConstant("its write_indices", starts)
+        raise Unsupported(f"its write_indices are {starts.dtype}, expected int32 or int64")
     order = [0, axis, *(i for i in range(1, rank) if i != axis)]
     column = builder.reshape(starts, (cache.shape[0], 1))
     rows = builder.binary("add", column, builder.constant(np.arange(length, dtype=starts.dtype)[None], "offsets"))
