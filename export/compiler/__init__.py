@@ -2,7 +2,8 @@
 
     onnx_file     read and check the file and its external data
     cut, half     other outputs, other sizes, half precision as float32
-    onnx_import   fold constants (folding), lower each node to steps (lowering/ has one function per operator)
+    onnx_import   infer sizes (inference), fold constants (folding), lower each node to steps (lowering/ has one
+                  function per operator; functions writes out those that the standard defines by others)
     passes        clean-up and fusion on steps; activations and normalizations put together what is decomposed
     quantization  float steps between Q/DQ → int8 steps
     patterns      sparsity pattern of each layer, from its zeros alone

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import numpy_helper, shape_inference
 
 from edgelane.errors import EdgelaneError
-from edgelane.export.compiler import functions
+from edgelane.export.compiler import functions, inference
 from edgelane.export.compiler.folding import FOLDABLE, SIZED_BY_VALUES, Folder
 from edgelane.export.compiler.graph import Array, Graph, Shape, Tensor
 from edgelane.export.compiler.limits import DEFAULT, Limits
@@ -30,17 +29,11 @@ from edgelane.export.compiler.lowering import (
     constant_tensor,
     lower,
 )
-from edgelane.export.compiler.native_guard import guard
 from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
 from edgelane.export.compiler.qlinear import expand_qlinear
 from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
 
-# Constants up to this many elements are shown to shape inference; shapes, axes and pads are all smaller.
-SHAPE_DATA_ELEMENTS = 1024
 KEEP_ORIGIN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Identity")
-# Versions of operators whose inference serves older ones. Before 22 it gave pools with ceil_mode windows that lie in
-# the padding alone, which no engine computes; before 13 there was no axis, which QLinear operators need.
-MENDED = {"MaxPool": 22, "AveragePool": 22, "QuantizeLinear": 13, "DequantizeLinear": 13}
 # What a node comes to whose inputs or attributes are missing, or are not what its operator says.
 MALFORMED = (Malformed, KeyError, ValueError, IndexError, TypeError, AttributeError, StopIteration, ArithmeticError)
 
@@ -98,7 +91,7 @@ class _Importer:
 
     def add_input(self, info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         element = info.type.tensor_type.elem_type
-        dtype = _dtype_name(element)
+        dtype = inference.dtype_name(element)
         if dtype not in DTYPES:
             reason = f"it is {dtype}, expected one of {', '.join(DTYPES)}"
             self.problems.append(UnsupportedNode(info.name, "input", reason))
@@ -188,7 +181,7 @@ class _Importer:
         for index in MUST_BE_CONSTANT.get(proto.op_type, ()):
             source = proto.input[index] if index < len(proto.input) else ""
             if source and self.values[source].data is None:
-                raise NeedsConstant(_input_name(proto, index, opset), self.values[source])
+                raise NeedsConstant(inference.input_name(proto, index, opset), self.values[source])
         if proto.op_type in LOWERINGS:
             self.lower(proto, name, opset)
         elif not self.visit_function(proto, name, opset):
@@ -343,54 +336,18 @@ class _Importer:
 
     def infer(self, proto: onnx.NodeProto, name: str, opset: int) -> tuple[dict[str, Shape], dict[str, str]]:
         """Infer types of a node's outputs, and their shapes as far as these do not depend on values."""
-        data = {}
-        for source in filter(None, proto.input):
-            tensor = self.values[source]
-            if tensor.data is not None and tensor.data.size <= SHAPE_DATA_ELEMENTS:
-                data[source] = numpy_helper.from_array(np.asarray(tensor.data), source)
+        data = {source: self.values[source].data for source in proto.input if source}
         types = {source: self.types[source] for source in proto.input if source}
-        guard(proto, name)
-        try:
-            version = schema_version(proto.op_type, opset)
-            inferred = shape_inference.infer_node_outputs(
-                onnx.defs.get_schema(proto.op_type, version, ""),
-                proto,
-                types,
-                data,
-                opset_imports=[onnx.helper.make_opsetid("", version)],
-                ir_version=self.model.ir_version,
-            )
-        except (
-            onnx.defs.SchemaError,
-            shape_inference.InferenceError,
-            onnx.checker.ValidationError,
-            RuntimeError,
-        ) as error:
-            raise EdgelaneError(f"node {name} ({proto.op_type}) is malformed: {first_line(error)}") from error
         shapes: dict[str, Shape] = {}
         dtypes: dict[str, str] = {}
-        for output, kind in inferred.items():
+        for output, kind in inference.output_types(proto, name, opset, types, data, self.model.ir_version).items():
             dims = kind.tensor_type.shape.dim
-            dtypes[output] = _dtype_name(kind.tensor_type.elem_type)
+            dtypes[output] = inference.dtype_name(kind.tensor_type.elem_type)
             if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
                 shapes[output] = tuple(dim.dim_value for dim in dims)
                 self.limits.check_shape(shapes[output], f"node {name}: elements of its output")
                 self.types[output] = kind
         return shapes, dtypes
-
-
-def schema_version(op: str, opset: int) -> int:
-    """Return the version of the operator set whose rules give an operator's shape."""
-    if op in MENDED:
-        return max(opset, MENDED[op])
-    # An operator of ONNX Runtime's own domain may stand in a model that is older than the standard one.
-    return opset if onnx.defs.has(op, opset) else onnx.defs.onnx_opset_version()
-
-
-def _input_name(proto: onnx.NodeProto, index: int, opset: int) -> str:
-    return (
-        f"its input {onnx.defs.get_schema(proto.op_type, schema_version(proto.op_type, opset), '').inputs[index].name}"
-    )
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> Array:
@@ -414,9 +371,3 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
 
 def _op_name(proto: onnx.NodeProto) -> str:
     return proto.op_type if proto.domain in STANDARD_DOMAINS else f"{proto.domain}.{proto.op_type}"
-
-
-def _dtype_name(element: int) -> str:
-    """Return the name of an element type as numpy has it: "float32", "uint8"; "string" for text."""
-    name = str(onnx.TensorProto.DataType.Name(element)).lower()
-    return {"float": "float32", "double": "float64"}.get(name, name)
