@@ -68,7 +68,7 @@ sanitize: $(VENV)/.dev  ## the C++ tests under the address and undefined-behavio
 
 # What fuzzers find goes to build/, and stays there between runs; what is worth keeping to tests/fuzz/corpus, see tests/fuzz/README.md.
 FUZZ_SECONDS := 30
-FUZZ_OPTIONS = -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 -max_len=65536 -print_final_stats=1 -verbosity=0
+FUZZ_OPTIONS = -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 -max_len=16384 -print_final_stats=1 -verbosity=0
 fuzz: fuzz-lane fuzz-onnx  ## hostile .lane and ONNX files: libFuzzer and atheris, 30 s each
 
 fuzz-long:  ## the same for ten minutes each

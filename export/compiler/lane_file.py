@@ -147,6 +147,9 @@ def decode_blocks(
     return np.ascontiguousarray(full[: shape[0], : shape[1]]).reshape(shape)
 
 
+MAX_DIM = 2**31 - 1
+
+
 class _Table:
     """Collects the strings, the cells and the data section while the records are built."""
 
@@ -165,7 +168,10 @@ class _Table:
 
     def add_cells(self, values: list[int] | list[float] | tuple[float, ...], kind: str) -> int:
         first = len(self.cells) // 8
-        self.cells += struct.pack(f"<{len(values)}{kind}", *values)
+        try:
+            self.cells += struct.pack(f"<{len(values)}{kind}", *values)
+        except struct.error as error:
+            raise EdgelaneError(f"expected numbers of 64 bits in the network, found {list(values)}") from error
         return first
 
     def add_data(self, content: bytes) -> int:
@@ -180,6 +186,10 @@ def to_bytes(content: LaneFile) -> bytes:
     table = _Table()
     tensors = bytearray()
     for tensor in content.tensors:
+        if any(not 1 <= dim <= MAX_DIM for dim in tensor.shape):
+            raise EdgelaneError(
+                f"tensor {tensor.name!r}: expected sizes of 1 to {MAX_DIM}, found the shape {list(tensor.shape)}"
+            )
         offset = size = nonzero = 0
         if tensor.kind == CONSTANT:
             assert tensor.data is not None

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
@@ -30,7 +31,7 @@ PACKED_BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2}  # element types of less than 
 DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "uint64_data", "double_data", "string_data")
 MAX_RANK = 32  # numpy, before version 2, knows no more
 
-Function = tuple[str, str]  # domain and name
+Function = tuple[str, str, str]  # domain, name and overload
 
 
 def first_line(error: BaseException) -> str:
@@ -86,6 +87,16 @@ def load_model(path: Path, limits: Limits = DEFAULT) -> tuple[onnx.ModelProto, s
     return model, digest
 
 
+def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its local functions written out where they are called."""
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise EdgelaneError(f"the model's local functions are malformed: {first_line(error)}") from error
+
+
 def to_array(tensor: onnx.TensorProto) -> Array:
     """Return a tensor's values. Raises EdgelaneError where its data is not what its type and dimensions say."""
     try:
@@ -99,7 +110,10 @@ def _check_structure(model: onnx.ModelProto, limits: Limits) -> list[onnx.Tensor
     walk = _Walk(limits)
     bodies: dict[Function, tuple[int, dict[Function, int]]] = {}  # nodes, and how often each other function is called
     for function in model.functions:
-        bodies[function.domain, function.name] = walk.visit(function)
+        key = (function.domain, function.name, function.overload)
+        if key in bodies:
+            raise EdgelaneError(f"the local function {function.name!r} is defined twice")
+        bodies[key] = walk.visit(function)
     limits.check("outputs", len(model.graph.output), "outputs of the model")
     nodes, calls = walk.visit(model.graph)
     written_out = nodes + sum(count * size for size, count in _sizes(calls, bodies, limits.nodes))
@@ -155,9 +169,9 @@ class _Walk:
             self.nodes += len(holder.node)
             self.limits.check("nodes", self.nodes, "nodes of the model")
             for node in holder.node:
-                for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
+                for name in (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output):
                     self.named(name)
-                calls[node.domain, node.op_type] += 1
+                calls[node.domain, node.op_type, node.overload] += 1
                 for attribute in node.attribute:
                     self.named(attribute.name)
                     self.attribute_tensors(attribute)

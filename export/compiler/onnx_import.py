@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import functions, inference
@@ -29,7 +28,7 @@ from edgelane.export.compiler.lowering import (
     constant_tensor,
     lower,
 )
-from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array
+from edgelane.export.compiler.onnx_file import STANDARD_DOMAINS, first_line, opset_of, to_array, without_functions
 from edgelane.export.compiler.qlinear import expand_qlinear
 from edgelane.export.compiler.unsupported import UnsupportedNode, UnsupportedNodes
 
@@ -48,12 +47,7 @@ def import_graph(
 
     constants: values for inputs of the model that are no inputs of the network.
     """
-    if model.functions:
-        try:
-            model = onnx.inliner.inline_local_functions(model)
-        except (RuntimeError, ValueError) as error:
-            raise EdgelaneError(f"the model's local functions are malformed: {first_line(error)}") from error
-    return _Importer(expand_qlinear(model), input_shapes, constants or {}, limits).run()
+    return _Importer(expand_qlinear(without_functions(model)), input_shapes, constants or {}, limits).run()
 
 
 class _Importer:

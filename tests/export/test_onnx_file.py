@@ -257,6 +257,14 @@ def test_a_function_that_calls_itself(tmp_path: Path) -> None:
     assert refused(model, tmp_path) == "the local function 'f' calls itself"
 
 
+def test_a_function_that_is_defined_twice(tmp_path: Path) -> None:
+    function = '<domain: "l", opset_import: ["": 17]> f (a) => (c) { c = Relu(a) }'
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 17, "l": 1]>
+        agraph (float[1,3] x) => (float[1,3] y) {{ y = l.f(x) }} {function} {function}""")
+    assert refused(model, tmp_path) == "the local function 'f' is defined twice"
+
+
 def test_limit_of_nesting(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["c"])], "g", [], [helper.make_tensor_value_info("c", 1, [2])]
