@@ -268,7 +268,8 @@ def _write(
     assert program is not None
     proto = program.model_proto
     if settings is not None:
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = "edgelane.detection", json.dumps(settings, allow_nan=False)
+        for key, value in (("detection", json.dumps(settings, allow_nan=False)), ("task", "detection")):
+            entry = proto.metadata_props.add()
+            entry.key, entry.value = f"edgelane.{key}", value
     with atomic_path(path) as temporary:
         onnx.save(proto, temporary)

@@ -15,6 +15,7 @@ import edgelane
 from edgelane.detection import Detections, Detector
 from edgelane.errors import EdgelaneError
 from edgelane.export.detection import export_detector
+from edgelane.runtime.predict import Classifier
 
 # The contract for whole networks, 1e-4, of a probability and of an image's side.
 SCORE_TOLERANCE, PIXEL_TOLERANCE = 1e-4, 0.04
@@ -137,6 +138,12 @@ def test_models_that_are_not_exported(tmp_path: Path) -> None:
     with pytest.raises(EdgelaneError, match="multiples of 32, found 64 x 65"):
         export_detector(other, tmp_path / "x.onnx", (64, 65))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_is_no_classifier(pairs: Callable[[str], Pair]) -> None:
+    _, detector = pairs("ssdlite")
+    with pytest.raises(EdgelaneError, match=r"trained for detection; .*; edgelane\.detection\.Detector runs this one"):
+        Classifier(detector.path)
 
 
 def test_images_that_are_none(pairs: Callable[[str], Pair]) -> None:

@@ -83,6 +83,7 @@ class Classifier:
         if task != "classification":
             raise EdgelaneError(
                 f"{path} was trained for {task}; only classification networks can be run on images so far"
+                + ("; edgelane.detection.Detector runs this one" if task == "detection" else "")
             )
         if "preprocessing" not in metadata:
             raise EdgelaneError(
