@@ -301,6 +301,8 @@ class _Importer:
             return True
         if proto.op_type in KEEP_ORIGIN:
             return False  # kept beside their integers
+        if proto.op_type == "BatchNormalization" and any(output in self.used for output in proto.output[1:]):
+            return False
         return all(source.data is not None for source in sources)
 
     def fold(self, proto: onnx.NodeProto, name: str, opset: int) -> None:
@@ -325,7 +327,8 @@ class _Importer:
         elif proto.op_type not in SIZED_BY_VALUES:
             shapes = list(self.infer(proto, name, opset)[0].values())
         results = self.folder.evaluate(proto, name, opset, feeds, types, shapes)
-        for output, result in zip([output for output in proto.output if output], results, strict=True):
+        named = [output for output in proto.output if output]
+        for output, result in zip(named[: len(results)], results, strict=True):
             self.add_constant(output, result)
 
     def infer(self, proto: onnx.NodeProto, name: str, opset: int) -> tuple[dict[str, Shape], dict[str, str]]:
