@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelane.errors import EdgelaneError
+
 MICROSOFT = "com.microsoft"
 
 
@@ -126,7 +128,10 @@ def expand_qlinear(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         expander = _Expander(node, f"{node.name or node.op_type}.{index}")
-        expand(expander)
+        try:
+            expand(expander)
+        except (IndexError, ValueError, TypeError) as error:  # no schema of onnx covers these nodes
+            raise EdgelaneError(f"node {node.name or node.op_type} ({node.op_type}) is malformed: {error}") from error
         nodes += expander.nodes
         added += expander.added
     result = onnx.ModelProto()
