@@ -214,7 +214,7 @@ struct RunnableSession {
       std::vector<uint8_t>& array = input_arrays.emplace_back(spec.bytes);
       if (spec.dtype == DType::float32) {
         const std::vector<float> values = numbers.floats(spec.bytes / 4, 2.0f);
-        std::memcpy(array.data(), values.data(), spec.bytes);
+        if (spec.bytes > 0) std::memcpy(array.data(), values.data(), spec.bytes);
       } else {
         for (uint8_t& byte : array) byte = static_cast<uint8_t>(numbers.below(256));
       }
