@@ -17,6 +17,33 @@ namespace {
 // cache.
 constexpr int64_t kColumns = 2048;
 
+// Each result from the runs that it sums up, or, where the innermost axis is kept, `block` results at a time from rows of
+// columns.
+template <class T, class Runs, class Columns>
+void reduce_all(const KernelArgs& args, const ReduceShape& shape, const TensorDesc& output, int64_t block,
+                const Runs& reduce_runs, const Columns& reduce_columns) noexcept {
+  const T* x = static_cast<const T*>(args.inputs[0]) + shape.x_base();
+  T* y = static_cast<T*>(args.output) + shape.y_base();
+  if (shape.row_reduced()) {
+    parallel_ranges(*args.pool, shape.items(), shape.sums() * shape.row(), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const ReduceShape::Place at = shape.item(i);
+        y[at.y] = reduce_runs(x + at.x);
+      }
+    });
+  } else {
+    const int64_t row = shape.row(), blocks = (row + block - 1) / block;
+    parallel_ranges(*args.pool, shape.items() * blocks, shape.sums() * std::min(row, block), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const ReduceShape::Place at = shape.item(i / blocks);
+        const int64_t first = i % blocks * block;
+        reduce_columns(x + at.x + first, y + at.y + first, std::min(block, row - first));
+      }
+    });
+  }
+  fill_borders(args.output, output);
+}
+
 // Sum, mean, max and min of float32.
 class FloatReduce {
  public:
@@ -29,27 +56,9 @@ class FloatReduce {
         divisor_(static_cast<float>(shape_.count())) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    const float* x = static_cast<const float*>(args.inputs[0]) + shape_.x_base();
-    float* y = static_cast<float*>(args.output) + shape_.y_base();
-    if (shape_.row_reduced()) {
-      parallel_ranges(*args.pool, shape_.items(), shape_.sums() * shape_.row(), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const ReduceShape::Place at = shape_.item(i);
-          y[at.y] = reduce_runs(x + at.x);
-        }
-      });
-    } else {
-      const int64_t row = shape_.row(), blocks = (row + kColumns - 1) / kColumns;
-      parallel_ranges(*args.pool, shape_.items() * blocks, shape_.sums() * std::min(row, kColumns),
-                      [&](int64_t begin, int64_t end) {
-                        for (int64_t i = begin; i < end; ++i) {
-                          const ReduceShape::Place at = shape_.item(i / blocks);
-                          const int64_t first = i % blocks * kColumns;
-                          reduce_columns(x + at.x + first, y + at.y + first, std::min(kColumns, row - first));
-                        }
-                      });
-    }
-    fill_borders(args.output, output_);
+    reduce_all<float>(
+        args, shape_, output_, kColumns, [&](const float* x) { return reduce_runs(x); },
+        [&](const float* x, float* y, int64_t n) { reduce_columns(x, y, n); });
   }
 
  private:
@@ -93,27 +102,9 @@ class FoldReduce {
       : output_(output), shape_(input, output, axes, false) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    const T* x = static_cast<const T*>(args.inputs[0]) + shape_.x_base();
-    T* y = static_cast<T*>(args.output) + shape_.y_base();
-    if (shape_.row_reduced()) {
-      parallel_ranges(*args.pool, shape_.items(), shape_.sums() * shape_.row(), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const ReduceShape::Place at = shape_.item(i);
-          y[at.y] = reduce_runs(x + at.x);
-        }
-      });
-    } else {
-      const int64_t row = shape_.row(), blocks = (row + kBlock - 1) / kBlock;
-      parallel_ranges(*args.pool, shape_.items() * blocks, shape_.sums() * std::min(row, kBlock),
-                      [&](int64_t begin, int64_t end) {
-                        for (int64_t i = begin; i < end; ++i) {
-                          const ReduceShape::Place at = shape_.item(i / blocks);
-                          const int64_t first = i % blocks * kBlock;
-                          reduce_columns(x + at.x + first, y + at.y + first, std::min(kBlock, row - first));
-                        }
-                      });
-    }
-    fill_borders(args.output, output_);
+    reduce_all<T>(
+        args, shape_, output_, kBlock, [&](const T* x) { return reduce_runs(x); },
+        [&](const T* x, T* y, int64_t n) { reduce_columns(x, y, n); });
   }
 
  private:
