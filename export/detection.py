@@ -7,10 +7,8 @@ does that part in numpy (`edgelane.detection`), as the metadata written here des
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ from torch import Tensor, nn
 
 from edgelane.detection.detector import BOX_HEAD, MASK_HEAD
 from edgelane.errors import EdgelaneError
+from edgelane.export.onnx import write_program
 from edgelane.files import atomic_path
 
-OPSET = 18  # as edgelane.export.onnx
 INPUT, FEATURES = "images", "features_"
 ONE_STAGE_OUTPUTS = ("cls_logits", "bbox_regression", "bbox_ctrness")
 # RoIs that a head takes at once: enough for a matrix product, few enough that a handful of boxes costs little.
@@ -248,24 +246,8 @@ def _pool(pool: Any, grids: Sequence[tuple[int, int]], size: tuple[int, int]) ->
 def _write(
     model: nn.Module, example: Tensor, path: Path, outputs: Sequence[str], settings: dict[str, Any] | None
 ) -> None:
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                model.eval(),
-                (example,),
-                input_names=[INPUT],
-                output_names=list(outputs),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
+    name = type(model).__name__
+    program = write_program(model.eval(), (example,), name, input_names=[INPUT], output_names=list(outputs))
     proto = program.model_proto
     if settings is not None:
         for key, value in (("detection", json.dumps(settings, allow_nan=False)), ("task", "detection")):

@@ -129,28 +129,33 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...], quantized: bool) -> An
         if isinstance(result, torch.Tensor)
         else [f"{OUTPUT_NAME}_{index}" for index in range(len(result))]
     )
+    program = write_program(
+        ready,
+        inputs,
+        type(model).__name__,
+        input_names=names,
+        output_names=outputs,
+        custom_translation_table=quantized_ops.translations(),
+    )
+    return tidy(program.model_proto)
+
+
+def write_program(model: nn.Module, inputs: tuple[Tensor, ...], name: str, **options: Any) -> Any:
+    """Run torch's exporter without its chatter; `name` stands for the model in the EdgelaneError of one that fails."""
+    import torch
+
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                ready,
-                inputs,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=outputs,
-                custom_translation_table=quantized_ops.translations(),
-                verbose=False,
-            )
+            return torch.onnx.export(model, inputs, dynamo=True, opset_version=OPSET, verbose=False, **options)
     except Exception as error:  # torch wraps whatever the model's code raises in exceptions of several private modules
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise EdgelaneError(f"torch cannot export {type(model).__name__} to ONNX: {reason}") from error
+        raise EdgelaneError(f"torch cannot export {name} to ONNX: {reason}") from error
     finally:
         logger.setLevel(level)
-    return tidy(program.model_proto)
