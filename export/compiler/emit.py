@@ -11,6 +11,7 @@ from edgelane.export.compiler import lane_file
 from edgelane.export.compiler.golden import GoldenFrame
 from edgelane.export.compiler.graph import NONE, Graph, Step, Tensor
 from edgelane.export.compiler.lane_file import LaneFile, StepRecord, TensorRecord
+from edgelane.export.compiler.lowering.indexing import SCATTER_REDUCTIONS
 from edgelane.export.compiler.patterns import BLOCKS, WeightStats, examine
 from edgelane.export.compiler.report import Layer
 
@@ -28,7 +29,6 @@ MODES = {
     "roi_align": ("average", "max"),
 }
 REDUCTIONS = ("mean", "sum", "max", "min", "product", "l1", "l2", "log_sum", "log_sum_exp", "sum_square")
-SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
 COORDINATES = {
     "resize": ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
     "roi_align": ("half_pixel", "output_half_pixel"),

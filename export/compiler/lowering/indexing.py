@@ -18,6 +18,8 @@ from edgelane.export.compiler.lowering.base import (
 )
 from edgelane.export.compiler.lowering.movement import sliced
 
+SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
+
 
 def _indices(node: Node, builder: Builder, index: int = 1) -> Tensor:
     """Return the indices of a node; the ops take int32 and int64."""
@@ -75,6 +77,8 @@ def scatter_nd(node: Node, builder: Builder) -> Tensor:
 def _scatter(node: Node, builder: Builder, op: str, **attributes: Any) -> Tensor:
     x, indices, updates = node.x, _indices(node, builder), node.input(2)
     reduction = node.attributes.get("reduction", "none")
+    if reduction not in SCATTER_REDUCTIONS:
+        raise Unsupported(f"reduction {reduction!r}, expected one of {', '.join(SCATTER_REDUCTIONS)}")
     if not updates.elements:
         return x
     if reduction != "none":
