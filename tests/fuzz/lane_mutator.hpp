@@ -259,9 +259,9 @@ class LaneMutator {
       default: {  // as this one, on another input, to a new tensor
         StepRecord twin = s;
         twin.first_io = static_cast<uint32_t>(w.io.size());
-        if (s.first_io + s.input_count >= w.io.size()) return;
+        if (w.tensors.empty() || size_t{s.first_io} + s.input_count >= w.io.size()) return;
         for (uint32_t i = 0; i <= s.input_count; ++i) w.io.push_back(w.io[s.first_io + i]);
-        const uint32_t output = w.io.back() % static_cast<uint32_t>(std::max<size_t>(1, w.tensors.size()));
+        const uint32_t output = w.io.back() % static_cast<uint32_t>(w.tensors.size());
         TensorRecord t = w.tensors[output];
         const std::string name = "t" + std::to_string(w.tensors.size());
         t.name_offset = static_cast<uint32_t>(w.strings.size());
