@@ -186,9 +186,10 @@ def to_bytes(content: LaneFile) -> bytes:
     table = _Table()
     tensors = bytearray()
     for tensor in content.tensors:
-        if any(not 1 <= dim <= MAX_DIM for dim in tensor.shape):
+        least = 0 if tensor.kind in (INPUT, OUTPUT) else 1
+        if any(not least <= dim <= MAX_DIM for dim in tensor.shape):
             raise EdgelaneError(
-                f"tensor {tensor.name!r}: expected sizes of 1 to {MAX_DIM}, found the shape {list(tensor.shape)}"
+                f"tensor {tensor.name!r}: expected sizes of {least} to {MAX_DIM}, found the shape {list(tensor.shape)}"
             )
         offset = size = nonzero = 0
         if tensor.kind == CONSTANT:
