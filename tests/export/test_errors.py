@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,26 @@ def test_reason(name: str, tmp_path: Path) -> None:
     message = failure(model, tmp_path)
     assert f"the_node ({case.op}): " in message
     assert reason in message
+
+
+ROIS = [IMAGE, normal(2, 4), np.zeros(2, np.int64)]
+WORDS = {
+    "auto_pad": Case("Conv", [IMAGE, normal(6, 8, 3, 3)]),
+    "direction": Case("BitShift", [Input((2, 3), dtype=TensorProto.UINT8), np.ones((2, 3), np.uint8)]),
+    "approximate": Case("Gelu", [IMAGE], opset=20),
+    "coordinate_transformation_mode": Case("RoiAlign", ROIS, {"output_height": 2, "output_width": 2}),
+    "reduction": Case("ScatterND", [Input((4,)), ints(1, 2).reshape(2, 1), normal(2)], opset=18),
+    "padding_mode": Case("GridSample", [IMAGE, normal(1, 3, 3, 2)]),
+    "nearest_mode": Case("Resize", [IMAGE, None, np.array([1, 1, 2, 2], np.float32)]),
+    "mode": Case("Pad", [IMAGE, ints(0, 0, 1, 1, 0, 0, 1, 1)]),
+}
+
+
+@pytest.mark.parametrize("attribute", WORDS)
+def test_a_word_that_the_standard_does_not_have(attribute: str, tmp_path: Path) -> None:
+    case = WORDS[attribute]
+    message = failure(replace(case, attributes={**case.attributes, attribute: "other"}).model(), tmp_path)
+    assert f"its {attribute} is 'other', expected " in message
 
 
 @pytest.mark.parametrize("dtype", [TensorProto.UINT16, TensorProto.DOUBLE])

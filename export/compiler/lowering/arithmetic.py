@@ -77,7 +77,7 @@ def bitwise(node: Node, builder: Builder) -> Tensor:
 def bit_shift(node: Node, builder: Builder) -> Tensor:
     """Lower to shift_left or shift_right; negative numbers are shifted as their complements, which fills in ones."""
     x, by = node.x, node.input(1)
-    if node.attributes["direction"] == "LEFT":
+    if node.choice("direction", ("LEFT", "RIGHT")) == "LEFT":
         return builder.binary("shift_left", x, by)
     if node.dtypes[0] == "uint8":
         return builder.binary("shift_right", x, by)

@@ -106,6 +106,13 @@ class Node:
         """Return an attribute of one integer."""
         return int(self.attributes.get(name, default))
 
+    def choice(self, name: str, allowed: tuple[str, ...], default: str = "") -> str:
+        """Return an attribute that is one of the allowed words, by default the first of them."""
+        value: str = self.attributes.get(name, default or allowed[0])
+        if value not in allowed:
+            raise Unsupported(f"its {name} is {value!r}, expected {' or '.join(allowed)}")
+        return value
+
     def real(self, name: str, default: float) -> float:
         """Return an attribute of one float."""
         return float(self.attributes.get(name, default))

@@ -35,16 +35,13 @@ def non_max_suppression(node: Node, builder: Builder) -> Tensor:
 @lowers("RoiAlign", accepts="any")
 def roi_align(node: Node, builder: Builder) -> Tensor:
     """Lower to roi_align."""
-    mode = {"avg": "average", "max": "max"}.get(node.attributes.get("mode", "avg"))
     default = "half_pixel" if node.opset >= 16 else "output_half_pixel"
-    coordinates = node.attributes.get("coordinate_transformation_mode", default)
-    if mode is None or coordinates not in ("half_pixel", "output_half_pixel"):
-        raise Unsupported(f"mode {node.attributes.get('mode')!r} with coordinates {coordinates!r}")
+    coordinates = node.choice("coordinate_transformation_mode", ("half_pixel", "output_half_pixel"), default)
     return builder.step(
         "roi_align",
         [node.x, node.input(1), node.input(2)],
         node.shape,
-        mode=mode,
+        mode={"avg": "average", "max": "max"}[node.choice("mode", ("avg", "max"))],
         coordinates=coordinates,
         sampling_ratio=node.flag("sampling_ratio"),
         spatial_scale=node.real("spatial_scale", 1.0),

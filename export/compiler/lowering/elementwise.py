@@ -87,7 +87,7 @@ def hard_sigmoid(node: Node, builder: Builder) -> Tensor:
 @lowers("Gelu")
 def gelu(node: Node, builder: Builder) -> Tensor:
     """Lower to unary gelu, exact or with tanh."""
-    return builder.unary(node.x, "gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "gelu")
+    return builder.unary(node.x, "gelu_tanh" if node.choice("approximate", ("none", "tanh")) == "tanh" else "gelu")
 
 
 @lowers("Swish")

@@ -76,9 +76,7 @@ def scatter_nd(node: Node, builder: Builder) -> Tensor:
 
 def _scatter(node: Node, builder: Builder, op: str, **attributes: Any) -> Tensor:
     x, indices, updates = node.x, _indices(node, builder), node.input(2)
-    reduction = node.attributes.get("reduction", "none")
-    if reduction not in SCATTER_REDUCTIONS:
-        raise Unsupported(f"reduction {reduction!r}, expected one of {', '.join(SCATTER_REDUCTIONS)}")
+    reduction = node.choice("reduction", SCATTER_REDUCTIONS)
     if not updates.elements:
         return x
     if reduction != "none":
@@ -208,7 +206,7 @@ def tensor_scatter(node: Node, builder: Builder) -> Tensor:
     order = [0, axis, *(i for i in range(1, rank) if i != axis)]
     column = builder.reshape(starts, (cache.shape[0], 1))
     rows = builder.binary("add", column, builder.constant(np.arange(length, dtype=starts.dtype)[None], "offsets"))
-    if node.attributes.get("mode", "linear") == "circular":
+    if node.choice("mode", ("linear", "circular")) == "circular":
         rows = builder.binary("mod", rows, builder.like(rows, size))
     batch = builder.constant(np.arange(cache.shape[0], dtype=starts.dtype)[:, None] * size, "batch")
     flat_rows = builder.reshape(builder.binary("add", rows, batch), (cache.shape[0] * length, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgelane.export.compiler.graph import Array, Tensor
-from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers, normalize_axis
+from edgelane.export.compiler.lowering.base import Builder, Malformed, Node, Unsupported, lowers, normalize_axis
 
 
 @lowers("Identity", accepts="any")
@@ -134,12 +134,10 @@ def split(node: Node, builder: Builder) -> list[Tensor]:
 def depth_space(node: Node, builder: Builder) -> Tensor:
     """Lower to reshape, transpose, reshape."""
     n, c, h, w = node.x.shape
-    b = int(node.attributes["blocksize"])
+    b, depth_first = int(node.attributes["blocksize"]), node.choice("mode", ("DCR", "CRD")) == "DCR"
     if node.op == "SpaceToDepth":
-        folded, perm = (n, c, h // b, b, w // b, b), [0, 3, 5, 1, 2, 4]
-        if node.attributes.get("mode", "DCR") == "CRD":
-            perm = [0, 1, 3, 5, 2, 4]
-    elif node.attributes.get("mode", "DCR") == "DCR":
+        folded, perm = (n, c, h // b, b, w // b, b), [0, 3, 5, 1, 2, 4] if depth_first else [0, 1, 3, 5, 2, 4]
+    elif depth_first:
         folded, perm = (n, b, b, c // (b * b), h, w), [0, 3, 4, 1, 5, 2]
     else:
         folded, perm = (n, c // (b * b), b, b, h, w), [0, 1, 4, 2, 5, 3]
@@ -152,9 +150,9 @@ def pad(node: Node, builder: Builder) -> Tensor:
     """Lower to pad; negative amounts crop first."""
     x, rank = node.x, len(node.x.shape)
     given = node.ints("pads", 1)
-    mode = node.attributes.get("mode", "constant")
-    if given is None or mode not in ("constant", "reflect", "edge", "wrap"):
-        raise Unsupported(f"mode {mode!r}, expected constant, reflect, edge or wrap")
+    mode = node.choice("mode", ("constant", "reflect", "edge", "wrap"))
+    if given is None:
+        raise Malformed("it has no pads")
     axes = [normalize_axis(axis, rank) for axis in node.ints("axes", 3) or range(rank)]
     before, after = [0] * rank, [0] * rank
     for position, axis in enumerate(axes):

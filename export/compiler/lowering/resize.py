@@ -94,15 +94,14 @@ def _read(node: Node) -> _Resize:
     """Read a node of any opset: Upsample, and Resize before opset 11, take coordinates as they are."""
     x, rank, attributes = node.x, len(node.x.shape), node.attributes
     old = node.op == "Upsample" or node.opset < 11
-    mode = attributes.get("mode", "nearest")
-    nearest = attributes.get("nearest_mode", "floor" if old else "round_prefer_floor")
-    coordinates = attributes.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
-    if mode not in ("nearest", "linear", "cubic"):
-        raise Unsupported(f"mode {mode!r}, expected nearest, linear or cubic")
-    if coordinates not in (*COORDINATES, "tf_crop_and_resize", "half_pixel_symmetric"):
-        raise Unsupported(f"coordinate_transformation_mode {coordinates!r} is not one of the standard")
-    if mode == "nearest" and nearest not in NEAREST:
-        raise Unsupported(f"nearest_mode {nearest!r}, expected one of {', '.join(NEAREST)}")
+    mode = node.choice("mode", ("nearest", "linear", "cubic"))
+    nearest = node.choice("nearest_mode", NEAREST, "floor" if old else "round_prefer_floor")
+    coordinates = node.choice(
+        "coordinate_transformation_mode",
+        (*COORDINATES, "tf_crop_and_resize", "half_pixel_symmetric"),
+        "asymmetric" if old else "half_pixel",
+    )
+    policy = node.choice("keep_aspect_ratio_policy", ("stretch", "not_larger", "not_smaller"))
     axes = [normalize_axis(int(axis), rank) for axis in attributes.get("axes", range(rank))]
     scales = [node.shape[axis] / x.shape[axis] for axis in range(rank)]
     given = 1 if old else 2
@@ -111,9 +110,9 @@ def _read(node: Node) -> _Resize:
     elif node.has(given) and node.input(given).elements:
         for axis, scale in zip(axes, node.constant(given, "scales").reshape(-1), strict=True):
             scales[axis] = float(scale)
-    elif attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+    elif policy != "stretch":
         sizes = node.constant(3, "sizes").reshape(-1)
-        pick = min if attributes["keep_aspect_ratio_policy"] == "not_larger" else max
+        pick = min if policy == "not_larger" else max
         factor = pick(int(size) / x.shape[axis] for axis, size in zip(axes, sizes, strict=True))
         scales = [factor if axis in axes else 1.0 for axis in range(rank)]
     begins, ends = [0.0] * rank, [1.0] * rank

@@ -96,10 +96,8 @@ def grid_sample(node: Node, builder: Builder) -> Tensor:
     """Lower to one gather for each tap of the interpolation, weighted and added up."""
     x, grid = node.x, node.input(1)
     rank = len(x.shape) - 2
-    mode = MODES.get(node.attributes.get("mode", "linear"))
-    padding = node.attributes.get("padding_mode", "zeros")
-    if mode is None or padding not in ("zeros", "border", "reflection"):
-        raise Unsupported(f"mode {node.attributes.get('mode')!r} with padding_mode {padding!r}")
+    mode = MODES[node.choice("mode", tuple(MODES))]
+    padding = node.choice("padding_mode", ("zeros", "border", "reflection"))
     n, channels = x.shape[:2]
     count = grid.elements // (n * rank)
     table = builder.transpose(builder.reshape(x, (n, channels, x.elements // (n * channels))), [0, 2, 1])

@@ -11,6 +11,8 @@ import numpy as np
 from edgelane.export.compiler.graph import Array, QuantizedConstant, Shape, Tensor
 from edgelane.export.compiler.lowering.base import Builder, Malformed, NeedsConstant, Node, Unsupported, check_table
 
+AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+
 
 @dataclass
 class Window:
@@ -67,7 +69,7 @@ def window_of(node: Node, kernel: list[int]) -> Window:
     if len(strides) != rank or len(dilations) != rank or len(pads) != 2 * rank or len(node.x.shape) != rank + 2:
         raise Malformed(f"a window of {rank} axes does not fit its attributes and input {list(node.x.shape)}")
     window = Window(kernel, strides, dilations, pads[:rank], pads[rank:])
-    mode = node.attributes.get("auto_pad", "NOTSET")
+    mode = node.choice("auto_pad", AUTO_PADS)
     if mode == "VALID":
         window.before, window.after = [0] * rank, [0] * rank
     elif mode != "NOTSET":
