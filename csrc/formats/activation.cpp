@@ -28,6 +28,9 @@ float sigmoid(float x) {
 
 float softplus(float x) { return (x > 0.0f ? x : 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
 
+// -infinity times a gate that is shut gives 0, the limit, where the product alone is NaN.
+float gated(float x, float gate) { return gate == 0.0f ? 0.0f : x * gate; }
+
 // Written as comparisons that a vector unit has (a > b ? a : b); a NaN passes through.
 float at_least(float x, float low) { return x < low ? low : x; }
 float at_most(float x, float high) { return x > high ? high : x; }
@@ -54,11 +57,11 @@ float activate(float x, const Activation& a) noexcept {
     case ActivationKind::hard_swish:
       return x * at_most(at_least(x * (1.0f / 6.0f) + 0.5f, 0.0f), 1.0f);
     case ActivationKind::silu:
-      return x * sigmoid(x);
+      return gated(x, sigmoid(x));
     case ActivationKind::tanh:
       return std::tanh(x);
     case ActivationKind::gelu:
-      return 0.5f * x * (1.0f + std::erf(x * kSqrtHalf));
+      return gated(x, 0.5f * (1.0f + std::erf(x * kSqrtHalf)));
     case ActivationKind::mish:
       return x * std::tanh(softplus(x));
     case ActivationKind::softplus:
@@ -76,7 +79,7 @@ float activate(float x, const Activation& a) noexcept {
     case ActivationKind::log:
       return std::log(x);
     case ActivationKind::gelu_tanh:
-      return 0.5f * x * (1.0f + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
+      return gated(x, 0.5f * (1.0f + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x))));
     case ActivationKind::reciprocal:
       return 1.0f / x;
     case ActivationKind::floor:
