@@ -151,13 +151,14 @@ MAX_DIM = 2**31 - 1
 
 
 class _Table:
-    """Collects the strings, the cells and the data section while the records are built."""
+    """Collects the strings, the cells and the data section while the records are built. The data is not copied."""
 
     def __init__(self) -> None:
         self.strings = bytearray()
         self.known: dict[str, tuple[int, int]] = {}
         self.cells = bytearray()
-        self.data = bytearray()
+        self.data: list[bytes | memoryview] = []
+        self.data_bytes = 0
 
     def string(self, text: str) -> tuple[int, int]:
         if text not in self.known:
@@ -174,10 +175,11 @@ class _Table:
             raise EdgelaneError(f"expected numbers of 64 bits in the network, found {list(values)}") from error
         return first
 
-    def add_data(self, content: bytes) -> int:
-        self.data += b"\0" * (-len(self.data) % ALIGNMENT)
-        offset = len(self.data)
-        self.data += content
+    def add_data(self, content: bytes | memoryview) -> int:
+        padding = -self.data_bytes % ALIGNMENT
+        self.data += [bytes(padding), content]
+        offset = self.data_bytes + padding
+        self.data_bytes = offset + len(content)
         return offset
 
 
@@ -195,7 +197,7 @@ def to_bytes(content: LaneFile) -> bytes:
         if tensor.kind == CONSTANT:
             assert tensor.data is not None
             if tensor.block is None:
-                stored = np.ascontiguousarray(tensor.data).tobytes()
+                stored: bytes | memoryview = _view(tensor.data)
             else:
                 stored, nonzero = encode_blocks(tensor.data, *tensor.block)
             offset, size = table.add_data(stored), len(stored)
@@ -231,7 +233,7 @@ def to_bytes(content: LaneFile) -> bytes:
         )
     golden = bytearray()
     for index, value in content.golden.items():
-        stored = np.ascontiguousarray(value).tobytes()
+        stored = _view(value)
         rule = content.golden_rules.get(index, SAME)
         golden += GOLDEN_RECORD.pack(index, rule, table.add_data(stored), len(stored))
     metadata = json.dumps(content.metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -245,10 +247,17 @@ def to_bytes(content: LaneFile) -> bytes:
         body += section
     body += b"\0" * (-len(body) % ALIGNMENT)
     data_offset = HEADER_BYTES + len(body)
-    body += table.data
-    hashed = struct.pack("<16QQ", *placed, data_offset) + body
-    digest = hashlib.sha256(hashed).digest()
-    return MAGIC + struct.pack("<IIQ", VERSION, HEADER_BYTES, HEADER_BYTES + len(body)) + digest + hashed
+    hashed = [struct.pack("<16QQ", *placed, data_offset), body, *table.data]
+    digest = hashlib.sha256()
+    for part in hashed:
+        digest.update(part)
+    start = MAGIC + struct.pack("<IIQ", VERSION, HEADER_BYTES, data_offset + table.data_bytes) + digest.digest()
+    return b"".join([start, *hashed])
+
+
+def _view(values: Array) -> memoryview:
+    """Return an array's elements as bytes, without a copy where they lie in order."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def with_every_value(content: LaneFile) -> LaneFile:
