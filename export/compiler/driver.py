@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelane._version import __version__
 from edgelane.errors import EdgelaneError
-from edgelane.export.compiler import activations, dilation, lane_file, normalizations, passes, quantization
+from edgelane.export.compiler import activations, convolutions, lane_file, normalizations, passes, quantization
 from edgelane.export.compiler.emit import Emitter
 from edgelane.export.compiler.golden import NoGoldenError, expected_frame, image_inputs, proven_frame, random_inputs
 from edgelane.export.compiler.graph import Graph, Step, Tensor, repeat
@@ -33,7 +33,7 @@ def optimise(graph: Graph) -> None:
     passes.fuse(graph)
     quantization.quantize(graph)
     repeat(graph, passes.fuse_activation, passes.fuse_residual)
-    dilation.compact(graph)
+    convolutions.compact(graph)
     passes.clean(graph)
     _separate_outputs(graph)
     graph.sort()

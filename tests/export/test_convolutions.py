@@ -1,4 +1,4 @@
-"""Convolutions dilated by as much as their map is wide: the same values with fewer taps, and without wide borders."""
+"""Convolutions that fit the runtime's rows badly are written otherwise, with the same values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_cases import Case, Input, assert_same_as_onnxruntime, normal, ops
+from onnx_cases import Case, Input, assert_same_as_onnxruntime, graph_model, normal, ops
 from qdq_builder import QdqBuilder, check
 
 from edgelane.export.compiler import lane_file
@@ -73,3 +73,37 @@ def test_blocks_of_zeros_stay_blocks(tmp_path: Path) -> None:
     values = values.reshape(4, 4, -1)
     assert ((values != 0).any(axis=1) == (values != 0).all(axis=1)).all()
     assert (values != 0).mean() == pytest.approx(keep.mean())
+
+
+PIXEL = {
+    "1x1": ((2, 12, 1, 1), "c = Conv(x, w1, b) y = Relu(c)", ["reshape", "linear", "reshape"]),
+    "what is left of 3x3": ((1, 12, 1, 1), "y = Conv<pads = [1, 1, 1, 1]>(x, w3, b)", ["reshape", "linear", "reshape"]),
+    "two in a row": (
+        (1, 12, 1, 1),
+        "c = Conv(x, w1, b) r = Relu(c) d = Conv(r, w2) y = Sigmoid(d)",
+        ["reshape", "linear", "linear", "reshape"],
+    ),
+    "a residual": ((1, 12, 1, 1), "c = Conv(x, w2) y = Add(c, x)", ["conv2d"]),
+    "slopes": ((1, 12, 1, 1), "c = Conv(x, w1, b) y = PRelu(c, slopes)", ["conv2d"]),
+    "a map": ((1, 12, 1, 2), "y = Conv(x, w1, b)", ["conv2d"]),
+}
+
+
+@pytest.mark.parametrize("name", PIXEL)
+def test_one_pixel_is_a_linear_layer(name: str, tmp_path: Path) -> None:
+    shape, body, expected = PIXEL[name]
+    weights = {"w1": normal(12, 12, 1, 1), "w2": normal(12, 12, 1, 1, seed=2), "w3": normal(12, 12, 3, 3)}
+    weights |= {"b": normal(12), "slopes": normal(12, 1, 1)}
+    sizes = ",".join(map(str, shape))
+    model = graph_model(f"(float[{sizes}] x) => (float[{sizes}] y) {{ {body} }}", weights)
+    content = assert_same_as_onnxruntime(model, {"x": normal(*shape)}, tmp_path, TOLERANCE)
+    assert [op for op in ops(content) if op not in ("import", "export")] == expected
+
+
+def test_one_int8_pixel(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    x = b.round_trip(b.input(2, 12, 1, 1), 0.03, 5)
+    y = b.node("Relu", b.node("Conv", x, b.weight(16, 12, 1, 1)))
+    content = check(b, b.round_trip(y, 0.05, -3), 0.05, tmp_path)
+    (layer,) = [step for step in content.steps if step.op == "linear"]
+    assert content.tensors[layer.output].dtype == "int8"

@@ -1,35 +1,41 @@
-"""Convolutions that are dilated by as much as their map is wide, as in the ASPP of DeepLab: less of them is zeros.
+"""Convolutions that fit the runtime's rows badly, written so that they multiply fewer zeros.
 
 The runtime computes a convolution in rows that are as long as the input with its border, so that every tap is one
-constant offset. A border of 36 beside 32 columns makes two thirds of all multiply-adds those of zeros.
+constant offset. Dilated by as much as the map is wide, as in the ASPP of DeepLab, they are mostly border: one of 36
+beside 32 columns makes two thirds of all multiply-adds those of zeros. Of a single pixel, as in squeeze-and-excitation,
+one lane of each vector is used.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from edgelane.export.compiler.graph import NONE, Array, Graph, Step, Tensor, repeat
 
+DEFAULTS: dict[str, Any] = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "groups": 1}
+MOST_COLUMNS = 7  # of taps, each of which makes a copy of the input
 LARGEST_GROWTH = 1.5  # of a row by its border; beyond it, copies of the input take less time than what they save
 
 
 def compact(graph: Graph) -> None:
-    """Apply both rules to every convolution."""
-    repeat(graph, trim_taps, split_columns)
+    """Apply the rules to every convolution."""
+    repeat(graph, trim_taps, split_columns, linear_of_pixel)
 
 
 def trim_taps(graph: Graph, step: Step) -> bool:
     """Drop outer rows and columns of taps that read padding alone."""
     if step.op != "conv2d":
         return False
-    pads, weight = list(step.attributes["pads"]), step.other
+    weight, window = step.other, DEFAULTS | step.attributes
+    pads = list(window["pads"])
     assert weight.data is not None
     kept = []
     for axis in (0, 1):
         size, out = step.x.shape[2 + axis], step.output.shape[2 + axis]
-        stride, dilation = step.attributes["strides"][axis], step.attributes["dilations"][axis]
+        stride, dilation = window["strides"][axis], window["dilations"][axis]
         taps = weight.shape[2 + axis]
         first = [tap * dilation - pads[axis] for tap in range(taps)]  # where each tap begins to read
         used = [tap for tap in range(taps) if first[tap] < size and first[tap] + (out - 1) * stride >= 0]
@@ -49,16 +55,18 @@ def trim_taps(graph: Graph, step: Step) -> bool:
 
 def split_columns(graph: Graph, step: Step) -> bool:
     """Make a column of taps of a wide border, over copies of the input that are shifted to where each column reads."""
-    if step.op != "conv2d" or step.attributes["groups"] != 1 or step.attributes["strides"] != [1, 1]:
-        return False
-    x, weight, pads = step.x, step.other, step.attributes["pads"]
+    window = DEFAULTS | step.attributes
+    if step.op != "conv2d" or window["groups"] != 1 or window["strides"] != [1, 1] or window["dilations"][1] == 1:
+        return False  # undilated, such a map is so small that copies cost as much as they save
+    x, weight, pads = step.x, step.other, window["pads"]
     n, channels, height, width = x.shape
     columns = weight.shape[3]
-    # int8 weights are stored in quads of channels, which have to stay together.
-    if width + max(pads[1], pads[3]) <= LARGEST_GROWTH * width or columns == 1 or channels % 4:
+    if width + max(pads[1], pads[3]) <= LARGEST_GROWTH * width or not 2 <= columns <= MOST_COLUMNS:
+        return False
+    if channels % 4:  # int8 weights are stored in quads of channels, which have to stay together
         return False
     out = step.output.shape[3]
-    starts = [column * step.attributes["dilations"][1] - pads[1] for column in range(columns)]
+    starts = [column * window["dilations"][1] - pads[1] for column in range(columns)]
     if starts[-1] >= width or starts[0] + out <= 0:  # padding alone, which could not be trimmed
         return False
     parts = []
@@ -75,7 +83,26 @@ def split_columns(graph: Graph, step: Step) -> bool:
     _set_weight(graph, step, data)
     graph.set_inputs(step, [joined, *step.inputs[1:]])
     step.attributes["pads"] = [pads[0], 0, pads[2], 0]
-    step.attributes["dilations"] = [step.attributes["dilations"][0], 1]
+    step.attributes["dilations"] = [window["dilations"][0], 1]
+    return True
+
+
+def linear_of_pixel(graph: Graph, step: Step) -> bool:
+    """Make a linear layer of a convolution of one pixel."""
+    if step.op != "conv2d" or len(step.inputs) > 3 or step.activation.slope is not None:
+        return False
+    output, weight, groups = step.output, step.other, (DEFAULTS | step.attributes)["groups"]
+    if groups != 1 or "intermediate_scale" in step.attributes:
+        return False
+    if step.x.shape[2:] + output.shape[2:] + weight.shape[2:] != (1,) * 6:
+        return False
+    assert weight.data is not None
+    _set_weight(graph, step, weight.data.reshape(weight.shape[:2]))
+    flat = _before(graph, step, "reshape", [step.x], step.x.shape[:2])
+    graph.set_inputs(step, [flat, *step.inputs[1:]])
+    result = dataclasses.replace(output, name=f"{output.name}.linear", shape=output.shape[:2], source="", consumers=[])
+    step.op, step.attributes, step.output, result.producer = "linear", {}, result, step
+    graph.add(Step("reshape", step.name, [result], output), after=step)
     return True
 
 
