@@ -11,9 +11,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from edgelane.export.compiler.graph import NONE, Array, Graph, Step, Tensor, repeat
+from edgelane.export.compiler.graph import NONE, Graph, Step, Tensor, repeat
+from edgelane.export.compiler.passes import set_constant
 
 DEFAULTS: dict[str, Any] = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "groups": 1}
 MOST_COLUMNS = 7  # of taps, each of which makes a copy of the input
@@ -48,7 +47,7 @@ def trim_taps(graph: Graph, step: Step) -> bool:
     data = weight.data[:, :, kept[0], kept[1]]
     if data.shape == weight.shape:
         return False
-    _set_weight(graph, step, data)
+    set_constant(graph, step, 1, data)
     step.attributes["pads"] = pads
     return True
 
@@ -80,7 +79,7 @@ def split_columns(graph: Graph, step: Step) -> bool:
     joined = _before(graph, step, "concat", parts, (n, columns * channels, height, out), axis=1)
     assert weight.data is not None
     data = weight.data.transpose(0, 3, 1, 2).reshape(weight.shape[0], columns * channels, weight.shape[2], 1)
-    _set_weight(graph, step, data)
+    set_constant(graph, step, 1, data)
     graph.set_inputs(step, [joined, *step.inputs[1:]])
     step.attributes["pads"] = [pads[0], 0, pads[2], 0]
     step.attributes["dilations"] = [window["dilations"][0], 1]
@@ -97,21 +96,13 @@ def linear_of_pixel(graph: Graph, step: Step) -> bool:
     if step.x.shape[2:] + output.shape[2:] + weight.shape[2:] != (1,) * 6:
         return False
     assert weight.data is not None
-    _set_weight(graph, step, weight.data.reshape(weight.shape[:2]))
+    set_constant(graph, step, 1, weight.data.reshape(weight.shape[:2]))
     flat = _before(graph, step, "reshape", [step.x], step.x.shape[:2])
     graph.set_inputs(step, [flat, *step.inputs[1:]])
     result = dataclasses.replace(output, name=f"{output.name}.linear", shape=output.shape[:2], source="", consumers=[])
     step.op, step.attributes, step.output, result.producer = "linear", {}, result, step
     graph.add(Step("reshape", step.name, [result], output), after=step)
     return True
-
-
-def _set_weight(graph: Graph, step: Step, data: Array) -> None:
-    """Give a convolution other weights of the same scales."""
-    weight = dataclasses.replace(
-        step.other, shape=data.shape, data=np.ascontiguousarray(data), origin=None, consumers=[]
-    )
-    graph.set_inputs(step, [step.x, weight, *step.inputs[2:]])
 
 
 def _before(

@@ -161,10 +161,11 @@ def constants(step: Step) -> tuple[Array, Array]:
 
 
 def set_constant(graph: Graph, step: Step, index: int, value: Array, origin: QuantizedConstant | None = None) -> None:
-    """Give a step another constant for one of its inputs; other steps that read the old one keep it."""
+    """Give a step another constant for one of its inputs, of the same scales; other steps keep the old one."""
     old = step.inputs[index]
     name = old.name if old is not None else f"{step.output.name}.bias"
     new = Tensor(name, value.shape, str(value.dtype), np.ascontiguousarray(value), origin=origin)
+    new.scales = old.scales if old is not None else None
     graph.set_inputs(step, [new if i == index else tensor for i, tensor in enumerate(step.inputs)])
 
 

@@ -186,6 +186,14 @@ def test_a_word_that_the_standard_does_not_have(attribute: str, tmp_path: Path) 
     assert f"its {attribute} is 'other', expected " in message
 
 
+def test_a_word_that_the_mode_does_not_use(tmp_path: Path) -> None:
+    case = Case(
+        "Resize", [IMAGE, None, np.array([1, 1, 2, 2], np.float32)], {"mode": "linear", "nearest_mode": "other"}
+    )
+    onnx.save(case.model(), tmp_path / "model.onnx")
+    assert compile(tmp_path / "model.onnx", tmp_path / "model.lane", golden=False).layers
+
+
 @pytest.mark.parametrize("dtype", [TensorProto.UINT16, TensorProto.DOUBLE])
 def test_other_types(dtype: int, tmp_path: Path) -> None:
     message = failure(Case("Abs", [Input((2, 3), dtype=dtype)]).model(), tmp_path)

@@ -5,7 +5,7 @@
 #include "kernels/reduce/reduce.hpp"
 #include "kernels/reduce/rows.hpp"
 #include "kernels/reduce/shape.hpp"
-#include "kernels/split.hpp"
+#include "kernels/reduce/walk.hpp"
 
 namespace edgelane {
 namespace {
@@ -64,28 +64,12 @@ class ArgReduce {
 
  public:
   ArgReduce(const TensorDesc& input, const TensorDesc& output, int axis, Choice choice)
-      : shape_(input, output, {&axis, 1}, false), choice_(choice) {}
+      : output_(output), shape_(input, output, {&axis, 1}, false), choice_(choice) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    const T* x = static_cast<const T*>(args.inputs[0]) + shape_.x_base();
-    auto* y = static_cast<int64_t*>(args.output);
-    if (shape_.row_reduced()) {
-      parallel_ranges(*args.pool, shape_.items(), shape_.row(), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const ReduceShape::Place at = shape_.item(i);
-          y[at.y] = choice_.of_row(x + at.x, shape_.row());
-        }
-      });
-      return;
-    }
-    const int64_t row = shape_.row(), blocks = (row + kBlock - 1) / kBlock;
-    parallel_ranges(*args.pool, shape_.items() * blocks, shape_.sums() * std::min(row, kBlock), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const ReduceShape::Place at = shape_.item(i / blocks);
-        const int64_t first = i % blocks * kBlock;
-        choose_columns(x + at.x + first, y + at.y + first, std::min(kBlock, row - first));
-      }
-    });
+    reduce_all<T, int64_t>(
+        args, shape_, output_, kBlock, [&](const T* x) { return choice_.of_row(x, shape_.row()); },
+        [&](const T* x, int64_t* y, int64_t n) { choose_columns(x, y, n); });
   }
 
  private:
@@ -99,6 +83,7 @@ class ArgReduce {
     std::copy(at, at + n, y);
   }
 
+  TensorDesc output_;
   ReduceShape shape_;
   Choice choice_;
 };

@@ -2,13 +2,12 @@
 
 #include <cstring>
 
-#include "kernels/border.hpp"
 #include "kernels/check.hpp"
 #include "kernels/function_kernel.hpp"
 #include "kernels/reduce/folds.hpp"
 #include "kernels/reduce/rows.hpp"
 #include "kernels/reduce/shape.hpp"
-#include "kernels/split.hpp"
+#include "kernels/reduce/walk.hpp"
 
 namespace edgelane {
 namespace {
@@ -16,33 +15,6 @@ namespace {
 // Runs that are reduced element by element with others are cut, so that threads share them and what is written stays in the
 // cache.
 constexpr int64_t kColumns = 2048;
-
-// Each result from the runs that it sums up, or, where the innermost axis is kept, `block` results at a time from rows of
-// columns.
-template <class T, class Runs, class Columns>
-void reduce_all(const KernelArgs& args, const ReduceShape& shape, const TensorDesc& output, int64_t block,
-                const Runs& reduce_runs, const Columns& reduce_columns) noexcept {
-  const T* x = static_cast<const T*>(args.inputs[0]) + shape.x_base();
-  T* y = static_cast<T*>(args.output) + shape.y_base();
-  if (shape.row_reduced()) {
-    parallel_ranges(*args.pool, shape.items(), shape.sums() * shape.row(), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const ReduceShape::Place at = shape.item(i);
-        y[at.y] = reduce_runs(x + at.x);
-      }
-    });
-  } else {
-    const int64_t row = shape.row(), blocks = (row + block - 1) / block;
-    parallel_ranges(*args.pool, shape.items() * blocks, shape.sums() * std::min(row, block), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const ReduceShape::Place at = shape.item(i / blocks);
-        const int64_t first = i % blocks * block;
-        reduce_columns(x + at.x + first, y + at.y + first, std::min(block, row - first));
-      }
-    });
-  }
-  fill_borders(args.output, output);
-}
 
 // Sum, mean, max and min of float32.
 class FloatReduce {
@@ -56,7 +28,7 @@ class FloatReduce {
         divisor_(static_cast<float>(shape_.count())) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    reduce_all<float>(
+    reduce_all<float, float>(
         args, shape_, output_, kColumns, [&](const float* x) { return reduce_runs(x); },
         [&](const float* x, float* y, int64_t n) { reduce_columns(x, y, n); });
   }
@@ -102,7 +74,7 @@ class FoldReduce {
       : output_(output), shape_(input, output, axes, false) {}
 
   void operator()(const KernelArgs& args) const noexcept {
-    reduce_all<T>(
+    reduce_all<T, T>(
         args, shape_, output_, kBlock, [&](const T* x) { return reduce_runs(x); },
         [&](const T* x, T* y, int64_t n) { reduce_columns(x, y, n); });
   }

@@ -25,12 +25,18 @@ EDGELANE_INLINE V polynomial(V x, const float (&c)[N]) {
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440054690583e-4f;  // ln 2 = high + low; n * high is exact
 
-// For x = n ln 2 + r with |r| <= ln 2 / 2: n as a float, and (e^r - 1) by Taylor's series, whose rest is below 6e-9.
+// r of x = n ln 2 + r with |r| <= ln 2 / 2; n as a float.
+template <class V>
+EDGELANE_INLINE V reduced(V x, V* n) {
+  *n = round_even(x * V::broadcast(kLog2E));
+  return muladd(*n, V::broadcast(-kLn2Low), muladd(*n, V::broadcast(-kLn2High), x));
+}
+
+// n as there, and (e^r - 1) by Taylor's series, whose rest is below 6e-9.
 template <class V>
 EDGELANE_INLINE V reduced_expm1(V x, V* n) {
   static constexpr float kTaylor[] = {1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
-  *n = round_even(x * V::broadcast(kLog2E));
-  const V r = muladd(*n, V::broadcast(-kLn2Low), muladd(*n, V::broadcast(-kLn2High), x));
+  const V r = reduced(x, n);
   return r * polynomial(r, kTaylor);
 }
 
@@ -73,9 +79,8 @@ constexpr float kShut = -89.0f;
 template <class V>
 EDGELANE_INLINE V one_plus_exp_of_negative(V x) {
   static constexpr float kTaylor[] = {1.0f, -1.0f, 1.0f / 2, -1.0f / 6, 1.0f / 24, -1.0f / 120, 1.0f / 720, -1.0f / 5040};
-  x = min(V::broadcast(88.0f), x);
-  const V n = round_even(x * V::broadcast(kLog2E));
-  const V r = muladd(n, V::broadcast(-kLn2Low), muladd(n, V::broadcast(-kLn2High), x));
+  V n;
+  const V r = reduced(min(V::broadcast(88.0f), x), &n);
   return muladd(polynomial(r, kTaylor), power_of_two<V>(V::Int::zero() - n.to_int()), V::broadcast(1.0f));
 }
 

@@ -6,7 +6,6 @@ from edgelane.export.compiler.graph import Tensor
 from edgelane.export.compiler.lowering.base import Builder, Node, Unsupported, lowers
 from edgelane.export.compiler.lowering.convolution_nd import conv3d, conv_transpose3d
 from edgelane.export.compiler.lowering.windows import (
-    AUTO_PADS,
     bias_of,
     conv2d,
     conv_transpose2d,
@@ -47,7 +46,7 @@ def conv_transpose(node: Node, builder: Builder) -> Tensor:
     extra = [int(v) for v in node.attributes.get("output_padding", [0] * rank)]
     full = [window.strides[i] * (x.shape[2 + i] - 1) + window.covered(i) + extra[i] for i in range(rank)]
     size = node.shape[2:]
-    mode = node.choice("auto_pad", AUTO_PADS)
+    mode = node.attributes.get("auto_pad", "NOTSET")  # one that window_of knows
     same = mode in ("SAME_UPPER", "SAME_LOWER")
     if any(extra) and same and "output_shape" not in node.attributes:
         raise Unsupported(f"output_padding together with auto_pad {mode}, which engines read differently")

@@ -95,7 +95,10 @@ def _read(node: Node) -> _Resize:
     x, rank, attributes = node.x, len(node.x.shape), node.attributes
     old = node.op == "Upsample" or node.opset < 11
     mode = node.choice("mode", ("nearest", "linear", "cubic"))
-    nearest = node.choice("nearest_mode", NEAREST, "floor" if old else "round_prefer_floor")
+    # Other modes do not use it, and exporters write there what they like.
+    nearest = (
+        node.choice("nearest_mode", NEAREST, "floor" if old else "round_prefer_floor") if mode == "nearest" else ""
+    )
     coordinates = node.choice(
         "coordinate_transformation_mode",
         (*COORDINATES, "tf_crop_and_resize", "half_pixel_symmetric"),
