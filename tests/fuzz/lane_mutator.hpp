@@ -341,7 +341,7 @@ class LaneMutator {
     for (const StepRecord& s : w.steps) {
       const bool conv = s.op == static_cast<uint16_t>(Op::conv2d);
       const bool pool = s.op == static_cast<uint16_t>(Op::max_pool2d) || s.op == static_cast<uint16_t>(Op::average_pool2d);
-      if ((!conv && !pool) || s.first_io + size_t{s.input_count} >= w.io.size()) continue;
+      if ((!conv && !pool) || s.input_count < (conv ? 2 : 1) || s.first_io + size_t{s.input_count} >= w.io.size()) continue;
       const uint32_t xi = w.io[s.first_io], wi = w.io[s.first_io + 1], yi = w.io[s.first_io + s.input_count];
       if (xi >= w.tensors.size() || yi >= w.tensors.size() || (conv && wi >= w.tensors.size())) continue;
       int64_t strides[2] = {1, 1}, dilations[2] = {1, 1}, pads[4] = {}, kernel[2] = {1, 1};
