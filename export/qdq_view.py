@@ -11,6 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edgelane.export.compiler.inference import dtype_name
+
 Array = npt.NDArray[Any]
 
 ACTIVATION_FUNCTIONS = (
@@ -113,8 +115,7 @@ class View:
         if zero is not None:
             dtype = str(zero.dtype)
         elif node.op_type == "QuantizeLinear":
-            named = _attribute(node, "output_dtype", 2)
-            dtype = str(onnx.TensorProto.DataType.Name(named or 2)).lower()
+            dtype = dtype_name(_attribute(node, "output_dtype", 0) or onnx.TensorProto.UINT8)
         else:
             dtype = self._integer_type(node.input[0])
         return Parameters(scale, zero, dtype)

@@ -75,6 +75,8 @@ def input_name(proto: onnx.NodeProto, index: int, opset: int) -> str:
 
 
 def dtype_name(element: int) -> str:
-    """Return the name of an element type as numpy has it: "float32", "uint8"; "string" for text."""
+    """Return numpy's name of an element type: "float32", "uint8"; "string" for text; "type 99" where ONNX has none."""
+    if element not in onnx.TensorProto.DataType.values():
+        return f"type {element}"
     name = str(onnx.TensorProto.DataType.Name(element)).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)

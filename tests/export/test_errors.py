@@ -194,7 +194,7 @@ def test_a_word_that_the_mode_does_not_use(tmp_path: Path) -> None:
     assert compile(tmp_path / "model.onnx", tmp_path / "model.lane", golden=False).layers
 
 
-@pytest.mark.parametrize("dtype", [TensorProto.UINT16, TensorProto.DOUBLE])
+@pytest.mark.parametrize("dtype", [TensorProto.UINT16, TensorProto.DOUBLE, 33])
 def test_other_types(dtype: int, tmp_path: Path) -> None:
     message = failure(Case("Abs", [Input((2, 3), dtype=dtype)]).model(), tmp_path)
     assert "in0 (input): it is " in message
