@@ -11,6 +11,7 @@ import math
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -118,8 +119,9 @@ def _check_structure(model: onnx.ModelProto, limits: Limits) -> list[onnx.Tensor
     nodes, calls = walk.visit(model.graph)
     written_out = nodes + sum(count * size for size, count in _sizes(calls, bodies, limits.nodes))
     limits.check("nodes", written_out, "nodes of the model, its local functions written out where they are called")
-    for entry in (*model.opset_import, *model.metadata_props):
-        walk.named(entry.domain if isinstance(entry, onnx.OperatorSetIdProto) else entry.key)
+    for opset in model.opset_import:
+        walk.named(opset.domain)
+    walk.entries(model.metadata_props)
     return walk.tensors
 
 
@@ -166,6 +168,9 @@ class _Walk:
             self.limits.check("nesting", depth, f"depth of the graph {self.named(holder.name)!r} inside other graphs")
             if isinstance(holder, onnx.GraphProto):
                 self.values_of(holder)
+            else:
+                for name in (*holder.input, *holder.output, *holder.attribute):
+                    self.named(name)
             self.nodes += len(holder.node)
             self.limits.check("nodes", self.nodes, "nodes of the model")
             for node in holder.node:
@@ -174,6 +179,7 @@ class _Walk:
                 calls[node.domain, node.op_type, node.overload] += 1
                 for attribute in node.attribute:
                     self.named(attribute.name)
+                    self.named(attribute.ref_attr_name)
                     self.attribute_tensors(attribute)
                     inner = [attribute.g] if attribute.HasField("g") else []
                     pending += [(graph, depth + 1) for graph in (*inner, *attribute.graphs)]
@@ -182,6 +188,8 @@ class _Walk:
     def values_of(self, graph: onnx.GraphProto) -> None:
         for info in (*graph.input, *graph.output, *graph.value_info):
             self.named(info.name)
+            for dim in info.type.tensor_type.shape.dim:
+                self.named(dim.dim_param)
         for tensor in graph.initializer:
             self.tensor(tensor)
         for sparse in graph.sparse_initializer:
@@ -196,6 +204,7 @@ class _Walk:
 
     def tensor(self, tensor: onnx.TensorProto) -> None:
         self.elements(tensor.dims, self.named(tensor.name))
+        self.entries(tensor.external_data)
         self.tensors.append(tensor)
 
     def sparse(self, sparse: onnx.SparseTensorProto) -> None:
@@ -212,9 +221,17 @@ class _Walk:
         if len(dims) > MAX_RANK:
             raise EdgelaneError(f"tensor {name!r}: expected a rank of at most {MAX_RANK}, found {len(dims)}")
 
-    def named(self, name: Any) -> str:
-        if not isinstance(name, str):  # protobuf gives the bytes where they are not text
-            raise EdgelaneError(f"expected names in UTF-8, found {name[:32]!r}")
+    def entries(self, entries: Iterable[onnx.StringStringEntryProto]) -> None:
+        for entry in entries:
+            self.text(self.named(entry.key), entry.value)
+
+    def text(self, what: str, text: str | bytes) -> str:
+        if not isinstance(text, str):  # protobuf gives the bytes where they are not text
+            raise EdgelaneError(f"expected {what} in UTF-8, found {text[:32]!r}")
+        return text
+
+    def named(self, name: str | bytes) -> str:
+        name = self.text("names", name)
         if len(name) > self.limits.name_bytes // 4:  # a character takes up to 4 bytes
             self.limits.check("name_bytes", len(name.encode()), f"bytes of the name {name[:32]!r}...")
         return name

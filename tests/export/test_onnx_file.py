@@ -302,8 +302,35 @@ def test_tensors_with_less_data_than_they_say(tmp_path: Path) -> None:
     assert "tensor name: w" in refused(model, tmp_path)
 
 
-def test_names_that_are_not_text(tmp_path: Path) -> None:
-    path = written(relu(), tmp_path)
-    path.write_bytes(path.read_bytes().replace(b"relu_0", b"relu\xff0"))
-    with pytest.raises(EdgelaneError, match=r"expected names in UTF-8, found b'relu\\xff0'"):
+def texts() -> onnx.ModelProto:
+    """A model with text wherever ONNX has some that is read here, each marked with its place."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 17, "l": 1]>
+        graph_ (float[dim_,3] x) => (float[a,3] y) { node_ = l.f <attribute_ = 1>(x) y = MatMul(node_, w) }
+        <domain: "l", opset_import: ["": 17]> f <attribute_> (input_) => (output_)
+        { output_ = Elu <alpha: float = @ref_>(input_) }
+        """)
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [3, 3], np.zeros(9))
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w_.bin")
+    model.graph.initializer.append(tensor)
+    model.metadata_props.add(key="edgelane.task", value="value_")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        (place, "names")
+        for place in (b"graph_", b"dim_", b"node_", b"attribute_", b"input_", b"output_", b"ref_", b"edgelane.")
+    ]
+    + [(b"w_.bin", "location"), (b"value_", "edgelane.task")],
+)
+def test_text_that_is_not_utf_8(place: bytes, what: str, tmp_path: Path) -> None:
+    path = written(texts(), tmp_path)
+    content = path.read_bytes()
+    assert place in content
+    path.write_bytes(content.replace(place, place[:-1] + b"\xff"))
+    with pytest.raises(EdgelaneError, match=rf"^expected {what} in UTF-8, found b'.*\\xff"):
         load_model(path)
