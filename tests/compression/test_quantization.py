@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 from small_networks import Branches, Residual, randomised
@@ -9,8 +8,8 @@ from torch import nn
 from edgelane.compression import finalize, prune_model, quantization_scales, quantize_model, rebuild, record_of
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer, fake_quantize, weight_scale
 from edgelane.compression.fold import fold_batch_norms, fold_model, trace
-from edgelane.compression.observe import Histogram
 from edgelane.errors import EdgelaneError
+from edgelane.observers import METHODS
 
 
 def batches(count: int = 4, size: int = 16) -> list[torch.Tensor]:
@@ -156,13 +155,14 @@ def test_split_shuffle_concat_and_gate_stay_int8() -> None:
 
 
 @pytest.mark.parametrize("network", [Residual, Branches])
-@pytest.mark.parametrize("method", ["mse", "max", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_int8_stays_close_to_float(network: type[nn.Module], method: str) -> None:
     model = randomised(network())
     quantized = quantize_model(model, batches(), method=method)
     x = batches(1)[0]
     error = (quantized(x) - model(x)).abs().max() / model(x).abs().max()
-    assert error < 0.06
+    # entropy clips the few hundred values of a pooled tensor, whose histogram is full of gaps
+    assert error < (0.12 if method == "entropy" else 0.06)
     assert error > 0  # something was rounded
 
 
@@ -270,7 +270,7 @@ def test_empty_calibration_is_refused(data: list[torch.Tensor]) -> None:
 
 def test_other_mistakes_are_named() -> None:
     model = randomised(Residual())
-    with pytest.raises(EdgelaneError, match="expected one of mse, max, percentile"):
+    with pytest.raises(EdgelaneError, match="expected one of minmax, moving_average, percentile, mse, entropy"):
         quantize_model(model, batches(), method="median")
     with pytest.raises(EdgelaneError, match=r"batch 0: the model does not run on shape \(1, 4, 16, 16\)"):
         quantize_model(model, [torch.zeros(1, 4, 16, 16)])
@@ -296,36 +296,3 @@ def test_an_untraceable_model_is_named_with_the_line() -> None:
 
     with pytest.raises(EdgelaneError, match=r"torch.fx cannot trace Branching at .*test_quantization\.py:\d+: "):
         quantize_model(Branching(), batches())
-
-
-def test_a_histogram_grows_without_losing_counts() -> None:
-    histogram = Histogram()
-    histogram.add(torch.tensor([0.5, 0.25]))
-    histogram.add(torch.tensor([-3.0, 0.0]))
-    assert histogram.largest == 3.0
-    assert histogram.limit == 4.0
-    assert histogram.counts.sum() == 4
-    assert histogram.scale("max") == pytest.approx(3.0 / 127)
-
-
-def test_mse_clips_a_lonely_outlier_and_keeps_a_uniform_range() -> None:
-    torch.manual_seed(0)
-    normal, uniform = Histogram(), Histogram()
-    values = torch.randn(100_000)
-    values[0] = 60.0
-    normal.add(values)
-    uniform.add(torch.rand(100_000))
-    assert normal.scale("mse") < 0.7 * 60 / 127
-    assert uniform.scale("mse") == pytest.approx(1 / 127, rel=0.02)
-
-    def error(scale: float) -> float:
-        return float(((fake_quantize(values, torch.tensor(scale), -128, 127) - values) ** 2).mean())
-
-    best = min(np.linspace(0.005, 0.5, 400), key=error)
-    assert error(normal.scale("mse")) <= 1.05 * error(float(best))
-
-
-def test_a_tensor_that_is_always_zero_gets_a_usable_scale() -> None:
-    histogram = Histogram()
-    histogram.add(torch.zeros(10))
-    assert histogram.scale("mse") == histogram.scale("max") == 1 / 127

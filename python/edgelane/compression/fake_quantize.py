@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ACTIVATION_MAX = 127  # the scale maps the calibrated range onto [-127, 127]; -128 is reached only by values beyond it
 WEIGHT_MAX = 127
 BIAS_MAX = 2.0**24
 

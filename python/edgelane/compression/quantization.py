@@ -11,10 +11,10 @@ from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear,
 from edgelane.compression.fold import fold_batch_norms, trace
 from edgelane.compression.layers import evaluating
 from edgelane.compression.masks import add_mask, mask_of, remove_mask
-from edgelane.compression.observe import METHODS, Histogram, check_finite
 from edgelane.compression.placement import Placement, place
 from edgelane.compression.record import record_of, set_record
 from edgelane.errors import EdgelaneError
+from edgelane.observers import Observer, check_finite, check_method
 
 QUANTIZERS = "quantizers"  # the submodule of a quantised model that holds one Quantizer for each scale
 
@@ -27,8 +27,8 @@ def quantize_model(
 
     calibration_batches: input tensors, or (input, label) pairs as a DataLoader gives them: a few hundred images from
         the training data without augmentation. Each is seen once.
-    method: how a tensor's range follows from the values seen: "mse" (least squared rounding and clipping error), "max"
-        (the largest value) or "percentile" (99.99 % of the magnitudes).
+    method: how a tensor's range follows from the values seen: "mse" (least squared rounding and clipping error),
+        "minmax", "moving_average", "percentile" (99.99 % of the magnitudes) or "entropy"; see `edgelane.observers`.
     skip: names of layers, or of modules that hold them, that stay float32.
 
     The copy computes in float32 exactly the values that int8 can hold; gradients pass straight through, and masks of a
@@ -36,14 +36,13 @@ def quantize_model(
     Raises EdgelaneError for an unknown method or name, no batches, NaN or infinity in a batch (named by index), a model
     without a convolution or linear layer, and one that torch.fx cannot trace.
     """
-    if method not in METHODS:
-        raise EdgelaneError(f"unknown calibration method {method!r}; expected one of {', '.join(METHODS)}")
+    check_method(method)
     if "quantization" in record_of(model):
         raise EdgelaneError("the model is quantised already")
     graph_module, placement = _prepare(model, skip)
-    histograms = {origin: Histogram() for origin in placement.quantized.values()}
-    _calibrate(graph_module, calibration_batches, histograms)
-    _insert(graph_module, placement, {origin: histogram.scale(method) for origin, histogram in histograms.items()})
+    observers = {origin: Observer() for origin in placement.quantized.values()}
+    _calibrate(graph_module, calibration_batches, observers)
+    _insert(graph_module, placement, {origin: observer.scale(method) for origin, observer in observers.items()})
     set_record(graph_module, quantization={"method": method, "skip": list(skip)})
     return graph_module
 
@@ -101,21 +100,22 @@ def _quantized(layer: Any) -> nn.Module | None:
     return quantized
 
 
-class _Observer(fx.Interpreter):
-    """Runs the float graph and counts the magnitudes of the tensors that will be int8."""
+class _Calibration(fx.Interpreter):
+    """Runs the float graph and shows the tensors that will be int8 to their observers."""
 
-    def __init__(self, graph_module: fx.GraphModule, histograms: dict[fx.Node, Histogram]) -> None:
+    def __init__(self, graph_module: fx.GraphModule, observers: dict[fx.Node, Observer]) -> None:
         super().__init__(graph_module)
-        self.histograms = histograms
+        self.observers = observers
         self.batch = 0
         self.extra_traceback = False  # torch would rewrite the message of every exception that passes
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        histogram = self.histograms.get(n)
-        if histogram is not None:
-            check_finite(result, "the input" if n.op == "placeholder" else f"activation {n.name!r}", self.batch)
-            histogram.add(result)
+        observer = self.observers.get(n)
+        if observer is not None:
+            values = result.float().cpu().numpy()
+            check_finite(values, "the input" if n.op == "placeholder" else f"activation {n.name!r}", self.batch)
+            observer.add(values)
         return result
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -127,8 +127,8 @@ class _Observer(fx.Interpreter):
         return super().call_module(target, args, kwargs)
 
 
-def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], histograms: dict[fx.Node, Histogram]) -> None:
-    observer = _Observer(graph_module, histograms)
+def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], observers: dict[fx.Node, Observer]) -> None:
+    calibration = _Calibration(graph_module, observers)
     device = next(graph_module.parameters()).device
     seen = 0
     with evaluating(graph_module):
@@ -138,10 +138,10 @@ def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], histograms:
                 raise EdgelaneError(
                     f"calibration batch {index}: expected a tensor of inputs, got {type(images).__name__}"
                 )
-            check_finite(images, "the input", index)
-            observer.batch = index
+            check_finite(images.float().cpu().numpy(), "the input", index)
+            calibration.batch = index
             try:
-                observer.run(images.to(device))
+                calibration.run(images.to(device))
             except RuntimeError as error:
                 raise EdgelaneError(
                     f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: "

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgelane.compression.observe import METHODS
 from edgelane.compression.patterns import check_sparsity, pattern_named
 from edgelane.errors import EdgelaneError
+from edgelane.observers import METHODS
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recipe:
     include: tuple[str, ...] = ()
     """Layers that are pruned although they are the stem, the final layer or depthwise."""
     calibration: str = "mse"
-    """How int8 ranges follow from the calibration images: mse, max or percentile."""
+    """How int8 ranges follow from the calibration images: mse, minmax, moving_average, percentile or entropy."""
     calibration_images: int = 256
     """How many training images, without augmentation, set the int8 ranges."""
     float_layers: tuple[str, ...] = ()
