@@ -66,3 +66,49 @@ def network(seed: int = 0) -> nn.Module:
         nn.Flatten(),
         nn.Linear(8, len(CLASSES)),
     )
+
+
+SURFACES = ("ground", "road")
+
+
+class Halves(Dataset[tuple[Tensor, Tensor]]):
+    """Noisy pictures of 16x24 whose bright rectangle is road; the first row has no label."""
+
+    task = "segmentation"
+
+    def __init__(self, count: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.images = 0.5 * torch.randn(count, 3, 16, 24, generator=generator)
+        self.masks = torch.zeros(count, 16, 24, dtype=torch.int64)
+        for index in range(count):
+            self.masks[index, 4 + index % 6 :, index % 10 : 14 + index % 10] = 1
+        self.images += 2.0 * self.masks[:, None]
+        self.masks[:, 0] = 255
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.masks[index]
+
+    def pixel_counts(self, classes: int) -> list[int]:
+        return [int((self.masks == label).sum()) for label in range(classes)]
+
+
+def mask_bundle(train: int = 32, val: int = 8, test: int = 8) -> DataBundle:
+    return DataBundle(
+        name="halves",
+        task="segmentation",
+        classes=SURFACES,
+        train=Halves(train, 1),
+        val=Halves(val, 2),
+        test=Halves(test, 3),
+        preprocessing=Preprocessing(16, 24),
+    )
+
+
+def mask_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, len(SURFACES), 1)
+    )

@@ -1,4 +1,4 @@
-"""Train a classifier, and judge any classifier: `train` (the verb), `fit` (fine-tuning), `evaluate`.
+"""Train a network, and judge any network: `train` (the verb), `fit` (fine-tuning), `task_loss`, `evaluate`.
 
 Only what is asked for is imported: `TrainingConfig`, `Metrics` and `evaluate` come without torch and Lightning.
 """
@@ -8,13 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgelane.training.config import TrainingConfig
-from edgelane.training.metrics import Metrics, evaluate, predictor
+from edgelane.training.metrics import AnyMetrics, Metrics, SegmentationMetrics, evaluate, predictor
 
 if TYPE_CHECKING:
     from edgelane.training.loop import FitResult, fit, fit_with_history
+    from edgelane.training.objective import task_loss
     from edgelane.training.run import train
 
-__all__ = ["FitResult", "Metrics", "TrainingConfig", "evaluate", "fit", "fit_with_history", "predictor", "train"]
+__all__ = [
+    "AnyMetrics",
+    "FitResult",
+    "Metrics",
+    "SegmentationMetrics",
+    "TrainingConfig",
+    "evaluate",
+    "fit",
+    "fit_with_history",
+    "predictor",
+    "task_loss",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +35,10 @@ def __getattr__(name: str) -> Any:
         from edgelane.training import loop
 
         return getattr(loop, name)
+    if name == "task_loss":
+        from edgelane.training import objective
+
+        return objective.task_loss
     if name == "train":
         from edgelane.training import run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from edgelane.errors import EdgelaneError
 from edgelane.training.config import TrainingConfig
 
 _STEPS_PER_TEXT = 10  # reading the loss makes the host wait for the GPU, which it should not do at every step
-_FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/precision", "val/recall", "val/f1")
 
 
 class History(Callback):
-    """One row of figures per finished epoch; travels with the checkpoint."""
+    """One row of figures per finished epoch, the losses and the task's `scores`; travels with the checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: Sequence[str]) -> None:
+        self._figures = ("train/loss", "val/loss", *scores)
         self.rows: list[dict[str, float]] = []
         self._started = 0.0
 
@@ -41,7 +42,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
-        figures = {name.replace("/", "_"): float(trainer.callback_metrics[name]) for name in _FIGURES}
+        figures = {name.replace("/", "_"): float(trainer.callback_metrics[name]) for name in self._figures}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         if trainer.loggers:
             trainer.loggers[0].log_metrics({"learning_rate": rate}, step=trainer.global_step)
@@ -126,13 +127,14 @@ class Identity(Callback):
 
 
 class ProgressBar(Callback):
-    """One bar on standard error for the whole run, with the loss of the step and the accuracy of the last epoch."""
+    """One bar on standard error for the whole run, with the loss of the step and the `score` of the last epoch."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, score: str = "accuracy") -> None:
         self._epochs = epochs
+        self._score = score
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._accuracy = ""
+        self._last = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar, on the first process only."""
@@ -159,11 +161,12 @@ class ProgressBar(Callback):
         self._bar.advance(self._task)
         if batch_idx % _STEPS_PER_TEXT == 0:
             epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
-            self._bar.update(self._task, description=f"{epoch}  loss {float(outputs['loss']):.3f}{self._accuracy}")
+            self._bar.update(self._task, description=f"{epoch}  loss {float(outputs['loss']):.3f}{self._last}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the accuracy to show."""
-        self._accuracy = f"  accuracy {float(trainer.callback_metrics['val/accuracy']):.1%}"
+        """Remember the score to show."""
+        value = float(trainer.callback_metrics[f"val/{self._score}"])
+        self._last = f"  {self._score.replace('_', ' ')} {value:.1%}"
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it stands."""

@@ -9,20 +9,44 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from edgelane.errors import EdgelaneError
 from edgelane.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from edgelane.data import DataBundle
 
 
 def class_weights(labels: Sequence[int], classes: int) -> list[float]:
     """One weight per class, inverse to its count and 1 on average over the items; 0 for a class without an item."""
-    counts = np.bincount(np.asarray(labels), minlength=classes)
-    present = int((counts > 0).sum())
-    return [float(len(labels) / (present * count)) if count else 0.0 for count in counts]
+    return share_weights(np.bincount(np.asarray(labels), minlength=classes).tolist())
+
+
+def share_weights(counts: Sequence[int]) -> list[float]:
+    """`class_weights` from how often each class occurs."""
+    present = sum(1 for count in counts if count)
+    return [sum(counts) / (present * count) if count else 0.0 for count in counts]
+
+
+def balance(bundle: DataBundle, config: TrainingConfig) -> tuple[list[int], list[float] | None]:
+    """The label of each training item for `epoch_batches`, and the weights of the classes in the loss, if any.
+
+    For segmentation a class weighs by its share of the pixels; an item has no one label, so that sampling has nothing
+    to choose by: EdgelaneError.
+    """
+    dataset: Any = bundle.train
+    if bundle.task != "segmentation":
+        labels = [int(record.label) for record in dataset.records]
+        return labels, class_weights(labels, len(bundle.classes)) if config.balance == "loss" else None
+    if config.balance == "sampling":
+        raise EdgelaneError('balance: "sampling" is for classification; for segmentation take "loss" or "none"')
+    labels = [0] * len(dataset)
+    return labels, share_weights(dataset.pixel_counts(len(bundle.classes))) if config.balance == "loss" else None
 
 
 def epoch_batches(

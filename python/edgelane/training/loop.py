@@ -21,10 +21,12 @@ from torch import nn
 
 from edgelane.checkpoint import read_torch_file
 from edgelane.errors import EdgelaneError
+from edgelane.tasks import check_trained
 from edgelane.training.callbacks import History, Identity, KeepWeights, ProgressBar
 from edgelane.training.config import TrainingConfig
-from edgelane.training.loaders import TrainLoader, class_weights, validation_loader
-from edgelane.training.module import Classifier
+from edgelane.training.loaders import TrainLoader, balance, validation_loader
+from edgelane.training.module import Learner
+from edgelane.training.objective import main_score
 
 if TYPE_CHECKING:
     from edgelane.data import DataBundle
@@ -67,18 +69,18 @@ def fit_with_history(
     model: nn.Module, bundle: DataBundle, config: TrainingConfig, out: Path, *, callbacks: Sequence[pl.Callback] = ()
 ) -> FitResult:
     """`fit`, and what happened in each epoch."""
-    if bundle.task != "classification":
-        raise EdgelaneError(f"expected data for classification, found {bundle.task}")
+    check_trained(bundle.task, "data")
     for name in ("train", "val"):
         if len(getattr(bundle, name)) == 0:
             raise EdgelaneError(f"{bundle.name}: the {name} split is empty")
-    labels = [int(record.label) for record in bundle.train.records]  # type: ignore[attr-defined]
-    weights = class_weights(labels, len(bundle.classes)) if config.balance == "loss" else None
+    labels, weights = balance(bundle, config)
     world = int(os.environ.get("WORLD_SIZE", "1"))
 
+    learner = Learner(model, config, bundle.task, len(bundle.classes), weights)
     keep = KeepWeights(out / "checkpoints", config)
-    history = History()
+    history = History(list(learner.scores.keys()))
     identity = {
+        "task": bundle.task,
         "config": config.to_dict(),
         "classes": list(bundle.classes),
         "data": bundle.name,
@@ -89,15 +91,15 @@ def fit_with_history(
     elif int(os.environ.get("RANK", "0")) == 0:
         _clear(keep, out / "tensorboard")
 
-    classifier = Classifier(model, config, len(bundle.classes), weights)
     precision = choose_precision(config.precision)
+    bar = ProgressBar(config.epochs, main_score(bundle.task))
     with _quiet():
         try:
             trainer = pl.Trainer(
                 max_epochs=config.epochs,
                 precision=precision,  # type: ignore[arg-type]
                 gradient_clip_val=config.gradient_clip or None,
-                callbacks=[history, Identity(identity), ProgressBar(config.epochs), *callbacks, keep],
+                callbacks=[history, Identity(identity), bar, *callbacks, keep],
                 logger=TensorBoardLogger(out, name="", version="tensorboard"),
                 default_root_dir=out,
                 enable_progress_bar=False,
@@ -119,7 +121,7 @@ def fit_with_history(
             rank,
             world,
         )
-        _run(trainer, classifier, loader, validation_loader(bundle.val, config, rank, world), keep, config)
+        _run(trainer, learner, loader, validation_loader(bundle.val, config, rank, world), keep, config)
         best = read_torch_file(keep.best_path) if trainer.is_global_zero else None
         best = trainer.strategy.broadcast(best)
     model.cpu().load_state_dict(best)
@@ -151,11 +153,11 @@ def _devices(world: int) -> dict[str, Any]:
 
 
 def _run(
-    trainer: pl.Trainer, classifier: Classifier, train: TrainLoader, val: Any, keep: KeepWeights, config: TrainingConfig
+    trainer: pl.Trainer, learner: Learner, train: TrainLoader, val: Any, keep: KeepWeights, config: TrainingConfig
 ) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(classifier, train, val, ckpt_path=str(keep.last_path) if config.resume else None)
+        trainer.fit(learner, train, val, ckpt_path=str(keep.last_path) if config.resume else None)
     except RuntimeError as error:
         if config.resume and "state_dict" in str(error):
             raise EdgelaneError(
@@ -177,7 +179,8 @@ def _check_same_run(path: Path, identity: dict[str, Any], config: TrainingConfig
     earlier = saved.get("edgelane") if isinstance(saved, dict) else None
     if not isinstance(earlier, dict):
         raise EdgelaneError(f"{path} is not a checkpoint of edgelane's training")
-    for name in ("data", "classes", "preprocessing"):
+    earlier = {"task": "classification", **earlier}  # what runs were before there were others
+    for name in ("data", "task", "classes", "preprocessing"):
         if earlier.get(name) != identity[name]:
             raise EdgelaneError(
                 f"cannot resume: {name} was {earlier.get(name)} and is now {identity[name]}; start a new run"

@@ -1,8 +1,8 @@
-"""How good a classifier is: one function for torch modules, ONNX Runtime and edgelane sessions."""
+"""How good a network is at its task: one function for torch modules, ONNX Runtime and edgelane sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelane.errors import EdgelaneError
+from edgelane.tasks import IGNORED
 
 if TYPE_CHECKING:
     from torch import nn
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+BATCH = {"classification": 64, "segmentation": 8}  # items judged at once, where the caller does not say
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,19 @@ class Metrics:
     confusion: list[list[int]]
     count: int
 
+    @property
+    def score(self) -> float:
+        """The task's own figure: the accuracy."""
+        return self.accuracy
+
+    @property
+    def class_scores(self) -> dict[str, float]:
+        """The recall of each class: the share of its items that were found."""
+        return {name: row["recall"] for name, row in self.per_class.items()}
+
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+        """All fields as JSON values, with "task", "score" and "class_scores", which metrics of every task have."""
+        return {**_common(self, "classification"), **asdict(self)}
 
     @classmethod
     def of(
@@ -73,28 +86,121 @@ class Metrics:
         )
 
 
-def evaluate(predict: Predict, dataset: Any, classes: Sequence[str], batch_size: int = 64) -> Metrics:
-    """Judge `predict` (float32 [n, 3, h, w] to scores [n, classes]) on a classification `dataset`.
+@dataclass(frozen=True)
+class SegmentationMetrics:
+    """Quality of the masks of one split, over all labelled pixels together; every share is between 0 and 1.
 
-    Items are (float32 [3, h, w], label), as in a DataBundle's splits. Raises EdgelaneError when the data set is empty
-    or the scores have the wrong shape or are not finite.
+    `mean_iou`: the mean of the classes' intersection over union, each class that occurs in labels or predictions
+    counting the same. `per_class` maps a class to its iou and its support (labelled pixels). `confusion[i][j]` counts
+    pixels of class i that were taken for class j; `count`: pictures.
     """
-    predicted: list[int] = []
-    labels: list[int] = []
+
+    mean_iou: float
+    pixel_accuracy: float
+    per_class: dict[str, dict[str, float]]
+    confusion: list[list[int]]
+    count: int
+
+    @property
+    def score(self) -> float:
+        """The task's own figure: the mean IoU."""
+        return self.mean_iou
+
+    @property
+    def class_scores(self) -> dict[str, float]:
+        """The IoU of each class; 0 for one that occurs neither in labels nor in predictions."""
+        return {name: row["iou"] for name, row in self.per_class.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values, with "task", "score" and "class_scores", which metrics of every task have."""
+        return {**_common(self, "segmentation"), **asdict(self)}
+
+
+AnyMetrics = Metrics | SegmentationMetrics
+
+
+def _common(metrics: AnyMetrics, task: str) -> dict[str, Any]:
+    return {"task": task, "score": metrics.score, "class_scores": metrics.class_scores}
+
+
+def evaluate(predict: Predict, dataset: Any, classes: Sequence[str], batch_size: int | None = None) -> AnyMetrics:
+    """Judge `predict` on `dataset`, whose attribute `task` says what its items are; without one, classification.
+
+    Items are (float32 [3, h, w], label), as in a DataBundle's splits. Classification: an integer label, and `predict`
+    makes scores [n, classes] of float32 [n, 3, h, w]; gives `Metrics`. Segmentation: an int64 [h, w] mask, 255 where
+    nothing is known, and scores [n, classes, h, w]; gives `SegmentationMetrics`. Memory holds one batch at a time.
+    Raises EdgelaneError when the data set is empty, a label is no class, or the scores have the wrong shape or are not
+    finite.
+    """
+    task = getattr(dataset, "task", "classification")
+    if task not in BATCH:
+        raise EdgelaneError(f"expected data for {' or '.join(BATCH)}, found {task}")
+    batches = _answers(predict, dataset, len(classes), batch_size or BATCH[task])
+    if task == "segmentation":
+        return _judge_masks(batches, classes)
+    predicted, labels = list[int](), list[int]()
+    for guesses, targets in batches:
+        predicted.extend(guesses.tolist())
+        labels.extend(targets.tolist())
+    return Metrics.of(predicted, labels, classes)
+
+
+def _answers(
+    predict: Predict, dataset: Any, classes: int, batch_size: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """The class with the highest score and the labelled one, batch by batch: [n], or [n, h, w] for masks."""
     for start in range(0, len(dataset), batch_size):
         items = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
+        targets = np.stack([np.asarray(target, dtype=np.int64) for _, target in items])
         scores = np.asarray(predict(np.stack([np.asarray(image, dtype=np.float32) for image, _ in items])))
-        if scores.shape != (len(items), len(classes)):
-            raise EdgelaneError(
-                f"expected scores of shape {[len(items), len(classes)]} from the model, found {list(scores.shape)}"
-            )
+        expected = (len(items), classes, *targets.shape[1:])
+        if scores.shape != expected:
+            raise EdgelaneError(f"expected scores of shape {list(expected)} from the model, found {list(scores.shape)}")
         if not np.isfinite(scores).all():
             raise EdgelaneError(
                 f"the model's scores for items {start} to {start + len(items) - 1} are not all finite numbers"
             )
-        predicted.extend(scores.argmax(axis=1).tolist())
-        labels.extend(int(label) for _, label in items)
-    return Metrics.of(predicted, labels, classes)
+        yield scores.argmax(axis=1), targets
+
+
+def _judge_masks(
+    batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], classes: Sequence[str]
+) -> SegmentationMetrics:
+    import torch
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
+
+    count = max(2, len(classes))
+    options: dict[str, Any] = {"ignore_index": IGNORED, "validate_args": False}
+    scores = MetricCollection(
+        {
+            "confusion": MulticlassConfusionMatrix(count, **options),
+            "iou": MulticlassJaccardIndex(count, average="none", **options),
+            "mean_iou": MulticlassJaccardIndex(count, average="macro", **options),
+            "pixel_accuracy": MulticlassAccuracy(count, average="micro", **options),
+        }
+    )
+    pictures = 0
+    for guesses, masks in batches:
+        wrong = masks[((masks < 0) | (masks >= len(classes))) & (masks != IGNORED)]
+        if wrong.size:
+            raise EdgelaneError(f"expected masks of 0 to {len(classes) - 1} or {IGNORED}, found {int(wrong[0])}")
+        scores.update(torch.from_numpy(guesses), torch.from_numpy(masks))
+        pictures += len(masks)
+    if not pictures:
+        raise EdgelaneError("there is nothing to evaluate: the split is empty")
+    found = scores.compute()
+    confusion: list[list[int]] = [row[: len(classes)] for row in found["confusion"][: len(classes)].tolist()]
+    return SegmentationMetrics(
+        mean_iou=float(found["mean_iou"]),
+        pixel_accuracy=float(found["pixel_accuracy"]),
+        per_class={
+            name: {"iou": float(found["iou"][index]), "support": sum(confusion[index])}
+            for index, name in enumerate(classes)
+        },
+        confusion=confusion,
+        count=pictures,
+    )
 
 
 def predictor(model: nn.Module) -> Predict:

@@ -1,4 +1,4 @@
-"""The classifier as Lightning trains it: loss, optimiser, schedule, and the figures of every epoch."""
+"""A network as Lightning trains it: loss, optimiser, schedule, and the figures of every epoch."""
 
 from __future__ import annotations
 
@@ -9,42 +9,36 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassPrecision, MulticlassRecall
 
 from edgelane.errors import EdgelaneError
 from edgelane.training.config import TrainingConfig
+from edgelane.training.objective import task_loss, task_scores
 
 
-class Classifier(pl.LightningModule):
-    """Wraps `model` ([n, 3, h, w] to scores [n, classes]) with everything that training adds to it."""
+class Learner(pl.LightningModule):
+    """Wraps `model` ([n, 3, h, w] to what `task_loss` takes for `task`) with everything that training adds to it."""
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, classes: int, weights: Sequence[float] | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        task: str,
+        classes: int,
+        weights: Sequence[float] | None,
+    ) -> None:
         super().__init__()
         self.model = model
         self._config = config
-        self._class_weights = None if weights is None else torch.tensor(weights)
+        self._loss = task_loss(task, config, weights)
+        self._validation_loss = task_loss(task)
         self._last_loss: Tensor | None = None
-        count = max(2, classes)  # torchmetrics knows no fewer
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(count, average="micro"),
-                "precision": MulticlassPrecision(count, average="macro"),
-                "recall": MulticlassRecall(count, average="macro"),
-                "f1": MulticlassF1Score(count, average="macro"),
-            },
-            prefix="val/",
-        )
+        self.scores = task_scores(task, classes)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch. Raises EdgelaneError when the step before it left the numbers."""
         self._check_last_loss()
         images, labels = batch
-        weights = None if self._class_weights is None else self._class_weights.to(images.device)
-        loss = functional.cross_entropy(
-            self.model(images).float(), labels, weight=weights, label_smoothing=self._config.label_smoothing
-        )
+        loss = self._loss(self.model(images), labels)
         self._last_loss = loss.detach()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         return loss
@@ -54,7 +48,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         outputs = self.model(images).float()
         self.scores.update(outputs, labels)
-        loss = functional.cross_entropy(outputs, labels)
+        loss = self._validation_loss(outputs, labels)
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
