@@ -210,7 +210,7 @@ def test_only_five_names_of_a_reason_are_kept(maker: Maker):
     ("arguments", "message"),
     [
         ({"source": "nowhere"}, r'data "nowhere" does not exist: give a folder or one of scenes, road_signs'),
-        ({"source": "scenes", "task": "segmentation"}, r"task must be one of classification, detection"),
+        ({"source": "scenes", "task": "captions"}, r"task must be one of classification, detection, segm"),
         ({"source": "scenes", "image_size": 0}, r"height must be a whole number"),
         ({"source": "scenes", "image_size": (32, -1)}, r"width must be a whole number"),
         ({"source": "scenes", "limit": 2}, r"limit must be at least 3"),

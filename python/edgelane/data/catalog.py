@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgelane.data import folders, yolo
+from edgelane.data import folders, masks, yolo
 from edgelane.data.photo import Index
 from edgelane.errors import EdgelaneError
 
@@ -37,6 +37,8 @@ def find_index(source: str, *, task: str, seed: int, limit: int | None) -> Index
         from edgelane.data.scenes.dataset import index_scenes
 
         return index_scenes(task, seed=seed, limit=limit)
+    if task == "segmentation" and (source in TORCHVISION or source in _ON_DISK):
+        raise EdgelaneError(f"{source} has no masks: for segmentation give scenes, or a folder with {masks.EXPECTED}")
     if source in TORCHVISION:
         from edgelane.data.torchvision_sets import read
 
@@ -48,6 +50,10 @@ def find_index(source: str, *, task: str, seed: int, limit: int | None) -> Index
         if not folder.is_dir():
             state = "is a file" if folder.exists() else "does not exist"
             raise EdgelaneError(f'data "{source}" {state}: give a folder or one of {", ".join(names())}')
+        if task == "segmentation":
+            return masks.read(folder)
+        if masks.is_mask_folder(folder) and (folder / "classes.txt").is_file():
+            raise EdgelaneError(f"{folder} holds pictures and masks: they are for the task segmentation, not {task}")
         index = folders.read(folder)
     if task == "detection" and index.photos and all(e.box is None for p in index.photos for e in p.labels or []):
         raise EdgelaneError(f"{source} has classes but no boxes: it can train a classifier, not a detector")

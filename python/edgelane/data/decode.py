@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgelane.data.photo import Box, Label, Photo, Skips
+from edgelane.data.photo import Box, Label, Mask, Photo, Skips
 from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import Preprocessing
+from edgelane.tasks import IGNORED
 
 MARGIN = 0.15  # of the box, on each side: a sign's surroundings help to tell what it is
 # Training crops are kept this much larger than the network's input, with as much more around the box, so that the
@@ -31,21 +32,31 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Record:
-    """One labelled object: the photo's path, its box in the photo's pixels (None: the whole photo), its class index."""
+    """One labelled object: the photo's path, its box in the photo's pixels (None: the whole photo), its class index
+    (None: it has a mask).
+    """
 
     path: str
     box: Box | None
-    label: int
+    label: int | None
 
 
 @dataclass
 class Item:
-    """One item of a data set: a record (classification) or a photo's boxes (detection), with its cached pixels."""
+    """One item of a data set: a record (classification), a photo's boxes (detection) or its mask, with cached pixels.
+
+    For segmentation `labels` has one entry for each class that the mask shows.
+    """
 
     photo: Photo
     labels: list[Label]
     pixels: Pixels | None  # uint8 [h, w, 3]; None: decode again
     size: tuple[int, int]  # (width, height) of the whole photo
+    mask: Mask | None = None  # uint8, of the same height and width as `pixels`; None: no mask, or decode again
+
+    def cached_bytes(self) -> int:
+        """What the cached pixels take."""
+        return sum(array.nbytes for array in (self.pixels, self.mask) if array is not None)
 
 
 def crop_region(box: Box | None, size: tuple[int, int], margin: float = MARGIN) -> tuple[int, int, int, int]:
@@ -76,7 +87,8 @@ def read_photo(photo: Photo) -> tuple[Image.Image, list[Label]]:
     """The decoded photo and its labels, unchecked. Raises EdgelaneError when it cannot be decoded."""
     opened = photo.open()
     if isinstance(opened, tuple):
-        return opened
+        picture, found = opened
+        return picture, found if isinstance(found, list) else []
     labels = photo.labels or []
     if photo.relative:
         w, h = opened.size
@@ -86,6 +98,21 @@ def read_photo(photo: Photo) -> tuple[Image.Image, list[Label]]:
             if entry.box is not None
         ]
     return opened, labels
+
+
+def read_masked(photo: Photo) -> tuple[Image.Image, Mask]:
+    """The decoded photo and its mask, of the same size. Raises EdgelaneError when they cannot be decoded."""
+    opened = photo.open()
+    if not isinstance(opened, tuple) or isinstance(opened[1], list):
+        raise EdgelaneError(f"{photo.path} has no mask")
+    picture, mask = opened
+    return picture, mask
+
+
+def resize_mask(mask: Mask, preprocessing: Preprocessing) -> Mask:
+    """The mask at the network's size: the class at the middle of each new pixel."""
+    size = (preprocessing.width, preprocessing.height)
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 class Decoder:
@@ -109,14 +136,30 @@ class Decoder:
                 for reason, name in skipped:
                     self.skips.add(reason, name)
                 for item in items:
-                    if item.pixels is not None and item.pixels.nbytes > self._budget:
-                        item.pixels = None
-                    self._budget -= 0 if item.pixels is None else item.pixels.nbytes
+                    if item.cached_bytes() > self._budget:
+                        item.pixels = item.mask = None
+                    self._budget -= item.cached_bytes()
                 self.lost.update(entry.label for entry in photo.labels or [])
                 self.lost.subtract(entry.label for item in items for entry in item.labels)
                 yield from items
 
+    def _decode_masked(self, photo: Photo) -> tuple[list[Item], list[tuple[str, str]]]:
+        try:
+            image, mask = read_masked(photo)
+        except EdgelaneError as error:
+            return [], [("corrupt image or mask", str(error))]
+        if mask.shape != (image.height, image.width):
+            found = f"{mask.shape[1]}x{mask.shape[0]} for {image.width}x{image.height}"
+            return [], [("mask of another size than its image", f"{photo.path}: {found}")]
+        labels = [Label(int(value)) for value in np.unique(mask) if value != IGNORED]
+        if not labels:
+            return [], [("mask without a label", photo.path)]
+        pixels = np.asarray(self.preprocessing.resize(image))
+        return [Item(photo, labels, pixels, image.size, resize_mask(mask, self.preprocessing))], []
+
     def _decode(self, photo: Photo) -> tuple[list[Item], list[tuple[str, str]]]:
+        if self.task == "segmentation":
+            return self._decode_masked(photo)
         try:
             image, labels = read_photo(photo)
         except EdgelaneError as error:

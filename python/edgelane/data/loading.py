@@ -13,7 +13,7 @@ from edgelane.data.split import SHARES, assign, fraction
 from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import Preprocessing
 
-TASKS = ("classification", "detection")
+TASKS = ("classification", "detection", "segmentation")
 LIMITED_BATCH = 8  # photos decoded at once until a limit is reached
 
 
@@ -29,9 +29,10 @@ def load(
     """Read, verify and split a data set.
 
     `source`: "scenes", "road_signs", "carla", "mnist", "cifar10", "gtsrb", "kitti", or a folder of class folders,
-    Pascal VOC, YOLO text or COCO JSON. `task`: "classification" (a labelled box becomes a crop with 15 % margin) or
-    "detection". `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split never
-    depends on it. `limit`: at most this many items in all three splits together. `flip`: mirror training items at
+    Pascal VOC, YOLO text or COCO JSON, or for segmentation of images/, masks/ (PNG of class indices, 255 for unknown)
+    and classes.txt. `task`: "classification" (a labelled box becomes a crop with 15 % margin), "detection" or
+    "segmentation". `image_size`: pixels, one number or (height, width). `seed`: which scenes are rendered; the split
+    never depends on it. `limit`: at most this many items in all three splits together. `flip`: mirror training items at
     random, which changes the meaning of some signs.
 
     Every picture is decoded once here; scenes, which never change, are kept for the next call. What is damaged or makes
@@ -95,6 +96,8 @@ def _bundle(
 
     if task == "classification":
         augment, kind = datasets.classification_augmentation(preprocessing, flip), datasets.ClassificationDataset
+    elif task == "segmentation":
+        augment, kind = datasets.segmentation_augmentation(preprocessing, flip), datasets.SegmentationDataset
     else:
         augment, kind = datasets.detection_augmentation(preprocessing, flip), datasets.DetectionDataset
     return DataBundle(

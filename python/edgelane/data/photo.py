@@ -9,6 +9,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import read_image
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright photo
+
+Mask = npt.NDArray[np.uint8]
 
 EXAMPLES_KEPT = 5
 
@@ -35,13 +40,14 @@ class Photo:
     `path`: the file, or a name such as "scenes/0/000012" where there is none. `key`: what the split hashes; photos that
     show the same thing share a key. `split`: given by the data set, or None. `labels`: None where only reading the
     photo tells them. `declared_size`: (width, height) that the annotation names, if it does. `relative`: boxes are
-    fractions of the width and height, as in YOLO text. `open`: decodes the picture to RGB and says its labels.
+    fractions of the width and height, as in YOLO text. `open`: decodes the picture to RGB and says its labels, or gives
+    its mask, uint8 [h, w] of class indices and 255 for unknown.
     """
 
     path: str
     key: str
     labels: list[Label] | None
-    open: Callable[[], Image.Image | tuple[Image.Image, list[Label]]]
+    open: Callable[[], Image.Image | tuple[Image.Image, list[Label] | Mask]]
     split: str | None = None
     declared_size: tuple[int, int] | None = None
     relative: bool = False

@@ -34,7 +34,8 @@ class Scene:
     `image`: uint8 [h, w, 3]. `boxes`: float32 [n, 4], x0 y0 x1 y1 in pixels around what is visible of each object;
     `labels`: int64 [n], indices into CLASSES. `sign_boxes`, `sign_labels`: the signs among them, indices into
     SIGN_CLASSES. `lanes`: float32 [k, 2] pixels (x, y) of each lane line, near to far, also where a vehicle hides it.
-    `drivable`: uint8 [h, w], 1 on the visible surface of the road.
+    `drivable`: uint8 [h, w], 1 on the visible surface of the road. `objects`: uint8 [h, w], 1 on what is visible of
+    vehicles and labelled signs.
     """
 
     image: npt.NDArray[np.uint8]
@@ -42,6 +43,7 @@ class Scene:
     labels: npt.NDArray[np.int64]
     lanes: list[npt.NDArray[np.float32]]
     drivable: npt.NDArray[np.uint8]
+    objects: npt.NDArray[np.uint8]
 
     @property
     def sign_boxes(self) -> npt.NDArray[np.float32]:
@@ -94,12 +96,14 @@ def render(index: int, seed: int = 0, size: tuple[int, int] = (384, 640)) -> Sce
         if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE:
             boxes.append(box)
             labels.append(label)
+    objects = canvas.marks() > 0
     return Scene(
         image=_develop(canvas, weather, rng),
         boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
         labels=np.array(labels, dtype=np.int64),
         lanes=roads.lane_lines(canvas, camera, road),
-        drivable=roads.drivable(canvas, camera, road, canvas.marks() > 0),
+        drivable=roads.drivable(canvas, camera, road, objects),
+        objects=objects.astype(np.uint8),
     )
 
 
