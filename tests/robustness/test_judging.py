@@ -92,9 +92,8 @@ def test_the_result_is_json_and_progress_is_told():
     assert row["scores"] == {"dense": 1.0, "int8": pytest.approx(2 / 3)}
     assert row["lost"]["int8"]["points"] == pytest.approx(100 / 3)
     assert row["lost"]["int8"]["p_value"] == pytest.approx(0.5), "two of six became wrong"
-    assert row["classes"]["int8"][0] == {
-        "name": "green", "lost": 100.0, "items": 2, "standard_error": 0.0, "p_value": 0.5,
-    }  # fmt: skip
+    worst = row["classes"]["int8"][0]
+    assert [worst[key] for key in ("name", "lost", "items", "p_value")] == ["green", 100.0, 2, 0.5]
     assert (content["items"], content["models"]) == (6, ["dense", "int8"])
     assert told[0] == ("dense, clean", 0.0)
     assert [share for _, share in told] == pytest.approx([index / 8 for index in range(8)])

@@ -29,7 +29,9 @@ def test_the_most_hurt_come_first_with_points_and_items(form):
         ("yield", 5.0, 40),
         ("limit", -10.0, 100),
     ], "the class without an item is left out"
-    assert losses[0].standard_error == pytest.approx(100 * math.sqrt((0.9 * 0.1 + 0.4 * 0.6) / 10), rel=1e-4)
+    assert losses[0].standard_error == pytest.approx(
+        100 * math.sqrt((10 / 12 * 2 / 12 + 5 / 12 * 7 / 12) / 12), rel=1e-4
+    )
     assert all(loss.p_value is None for loss in losses)
     assert class_drop(form(BEFORE), form(AFTER)) == losses[0]
 
@@ -38,7 +40,7 @@ def test_pairs_bring_the_error_of_the_same_items():
     before, after = np.ones(10), np.array([0.0] * 6 + [1.0] * 4)
     losses = most_hurt(BEFORE, AFTER, {"stop": compare(before, after)})
     assert losses[0].p_value == pytest.approx(2 * 0.5**6), "McNemar: six became wrong, none became right"
-    assert losses[0].standard_error == pytest.approx(100 * np.std(before - after, ddof=1) / math.sqrt(10))
+    assert losses[0].standard_error == pytest.approx(100 / 6), "sqrt(7 - 36 / 12) / 12"
 
 
 def test_right_and_wrong_are_compared_by_mcnemar():
@@ -48,8 +50,7 @@ def test_right_and_wrong_are_compared_by_mcnemar():
     assert found.lost == pytest.approx(100 * 4 / 26)
     assert found.p_value == pytest.approx(2 * (1 + 6) / 2**6), "two tails of a binomial: at most 1 of 6"
     assert compare(after, after).p_value == 1.0
-    assert compare(after, after).standard_error == 0.0
-    assert compare(np.ones(1), np.zeros(1)).standard_error is None
+    assert compare(after, after).standard_error == pytest.approx(100 / 28), "what is seen to be the same may not be"
 
 
 def test_shares_are_compared_by_ranks():
@@ -57,6 +58,8 @@ def test_shares_are_compared_by_ranks():
     found = compare(before, before - np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06]))
     assert found.p_value == pytest.approx(2 / 2**6), "all six of one sign: the two extremes of 64"
     assert found.lost == pytest.approx(3.5)
+    assert found.standard_error == pytest.approx(math.sqrt(3.5 / 6)), "variance of 1 to 6: 3.5"
+    assert compare(np.array([0.5]), np.array([0.25])).standard_error is None
 
 
 def test_what_cannot_be_compared_is_refused():

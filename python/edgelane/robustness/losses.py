@@ -85,23 +85,29 @@ def compare(before: Values, after: Values) -> Paired:
     """Paired comparison of two networks' values (0..1) on the same items; both [n].
 
     Values that are all 0 or 1 (right or wrong) get McNemar's exact test (1947, "Note on the sampling error of the
-    difference between correlated proportions or percentages"), others Wilcoxon's signed-rank test (1945, "Individual
-    comparisons by ranking methods"). Raises EdgelaneError for different or no items.
+    difference between correlated proportions or percentages") and the standard error of Agresti and Min (2005, "Simple
+    improved confidence intervals for comparing matched proportions"), which is not 0 where nine of nine changed. Others
+    get Wilcoxon's signed-rank test (1945, "Individual comparisons by ranking methods") and that of their mean.
+    Raises EdgelaneError for different or no items.
     """
     from scipy import stats
 
     if before.shape != after.shape or before.ndim != 1 or not len(before):
         raise EdgelaneError(f"expected values of the same items, found {list(before.shape)} and {list(after.shape)}")
     difference = before - after
-    error = 100 * float(difference.std(ddof=1)) / math.sqrt(len(difference)) if len(difference) > 1 else None
+    count = len(difference)
     worse, better = int((difference > 0).sum()), int((difference < 0).sum())
-    if worse + better == 0:
-        p_value = 1.0
-    elif np.isin(difference, (-1.0, 0.0, 1.0)).all():
-        p_value = float(stats.binomtest(worse, worse + better, 0.5).pvalue)
+    p_value, error = 1.0, None
+    if np.isin((before, after), (0.0, 1.0)).all():
+        error = 100 * math.sqrt(worse + better + 1 - (worse - better) ** 2 / (count + 2)) / (count + 2)
+        if worse + better:
+            p_value = float(stats.binomtest(worse, worse + better, 0.5).pvalue)
     else:
-        p_value = float(stats.wilcoxon(difference).pvalue)
-    return Paired(100 * float(difference.mean()), len(difference), error, p_value)
+        if count > 1:
+            error = 100 * float(difference.std(ddof=1)) / math.sqrt(count)
+        if worse + better:
+            p_value = float(stats.wilcoxon(difference).pvalue)
+    return Paired(100 * float(difference.mean()), count, error, p_value)
 
 
 def _class_scores(metrics: Any) -> dict[str, float]:
@@ -116,8 +122,11 @@ def _supports(metrics: Any) -> dict[str, int]:
 
 
 def _independent_error(metrics: Any, old: float, new: float, items: int) -> float | None:
-    """Standard error of a difference of two recalls over `items` each; an IoU has no such formula."""
+    """Standard error of a difference of two recalls over `items` each, with one right and one wrong added to both
+    (Agresti and Caffo, 2000, "Simple and effective confidence intervals for proportions"); an IoU has no such formula.
+    """
     rows = metrics["per_class"] if isinstance(metrics, Mapping) else metrics.per_class
     if any("recall" not in row for row in rows.values()):
         return None
-    return 100 * math.sqrt((old * (1 - old) + new * (1 - new)) / items)
+    shares = [(score * items + 1) / (items + 2) for score in (old, new)]
+    return 100 * math.sqrt(sum(share * (1 - share) for share in shares) / (items + 2))
