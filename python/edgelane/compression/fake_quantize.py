@@ -94,6 +94,10 @@ class QuantizedConv2d(_QuantizedWeights, nn.Conv2d):
             weight, bias, _ = self.quantized_parameters(input_scale)
             return self._conv_forward(x.float(), weight, bias)
 
+    def float_forward(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The layer without rounding; `weight` and `bias` together take the place of its own."""
+        return self._conv_forward(x, *((self.weight, self.bias) if weight is None else (weight, bias)))
+
 
 class QuantizedLinear(_QuantizedWeights, nn.Linear):
     """A linear layer with int8 weights and an int32 bias, computed in float32."""
@@ -103,3 +107,7 @@ class QuantizedLinear(_QuantizedWeights, nn.Linear):
         with torch.autocast(x.device.type, enabled=False):
             weight, bias, _ = self.quantized_parameters(input_scale)
             return nn.functional.linear(x.float(), weight, bias)
+
+    def float_forward(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The layer without rounding; `weight` and `bias` together take the place of its own."""
+        return nn.functional.linear(x, *((self.weight, self.bias) if weight is None else (weight, bias)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -50,6 +51,24 @@ def _place(error: Exception) -> str:
             place = f" at {file}:{step.tb_lineno}"
         step = step.tb_next
     return place
+
+
+def drop_no_ops(graph_module: fx.GraphModule) -> None:
+    """Take out, in place, what never does anything in a graph traced in eval mode: Identity, functional dropout and
+    stochastic depth. Without them a layer and what it is fused with are neighbours.
+    """
+    modules = dict(graph_module.named_modules())
+    for node in list(graph_module.graph.nodes):
+        idle = node.op == "call_module" and isinstance(modules[node.target], nn.Identity)
+        if node.op == "call_function" and getattr(node.target, "__name__", "") in ("dropout", "stochastic_depth"):
+            given = inspect.signature(node.target).bind(*node.args, **node.kwargs)
+            given.apply_defaults()
+            idle = given.arguments["training"] is False
+        if idle and isinstance(node.args[0], fx.Node):
+            node.replace_all_uses_with(node.args[0])
+            graph_module.graph.erase_node(node)
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:

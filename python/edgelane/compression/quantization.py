@@ -1,69 +1,109 @@
-"""Post-training int8: fold, swap in quantised layers, calibrate, insert quantisers."""
+"""Post-training int8: fold, equalise, swap in quantised layers, calibrate, insert quantisers, correct, round."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, fx, nn
+import numpy as np
+from torch import fx, nn
 
+from edgelane.compression.bias import correct_biases
+from edgelane.compression.execution import FloatRun, input_batches
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer
-from edgelane.compression.fold import fold_batch_norms, trace
+from edgelane.compression.fold import drop_no_ops, fold_batch_norms, trace
 from edgelane.compression.layers import evaluating
 from edgelane.compression.masks import add_mask, mask_of, remove_mask
-from edgelane.compression.placement import Placement, place
+from edgelane.compression.placement import RESIDUALS, Placement, place
 from edgelane.compression.record import record_of, set_record
+from edgelane.compression.rounding import AdaRound, round_weights
 from edgelane.errors import EdgelaneError
 from edgelane.observers import Observer, check_finite, check_method
 
 QUANTIZERS = "quantizers"  # the submodule of a quantised model that holds one Quantizer for each scale
+ROUNDINGS = ("nearest", "adaround")
 
 
 def quantize_model(
-    model: nn.Module, calibration_batches: Iterable[Any], *, method: str = "mse", skip: Sequence[str] = ()
+    model: nn.Module,
+    calibration_batches: Iterable[Any],
+    *,
+    method: str = "mse",
+    skip: Sequence[str] = (),
+    equalize: bool = False,
+    bias_correction: bool = False,
+    rounding: str | AdaRound = "nearest",
+    residual: str = "both",
 ) -> nn.Module:
     """An int8 copy of `model`: BatchNorm folded, weights int8 per output channel, activations int8 per tensor, all
     symmetric.
 
     calibration_batches: input tensors, or (input, label) pairs as a DataLoader gives them: a few hundred images from
-        the training data without augmentation. Each is seen once.
+        the training data without augmentation. Each is taken once; the last three steps keep them all in memory.
     method: how a tensor's range follows from the values seen: "mse" (least squared rounding and clipping error),
         "minmax", "moving_average", "percentile" (99.99 % of the magnitudes) or "entropy"; see `edgelane.observers`.
     skip: names of layers, or of modules that hold them, that stay float32.
+    equalize: first level out the channels' ranges between layers, for depthwise networks; see `equalize`.
+    rounding: "nearest", or "adaround": learn for each weight whether it goes up or down; an AdaRound says how long.
+    bias_correction: then take out the mean shift that rounding gives each channel.
+    residual: "both", or "fused" for TensorRT; see `placement`.
 
     The copy computes in float32 exactly the values that int8 can hold; gradients pass straight through, and masks of a
-    pruned model stay, so it can be fine-tuned. It exports to explicit QuantizeLinear / DequantizeLinear.
+    pruned model stay, so it can be fine-tuned (see `prepare_qat`). It exports to explicit QuantizeLinear /
+    DequantizeLinear.
     Raises EdgelaneError for an unknown method or name, no batches, NaN or infinity in a batch (named by index), a model
     without a convolution or linear layer, and one that torch.fx cannot trace.
     """
     check_method(method)
+    _check_choice("rounding", "adaround" if isinstance(rounding, AdaRound) else rounding, ROUNDINGS)
+    _check_choice("residual", residual, RESIDUALS)
     if "quantization" in record_of(model):
         raise EdgelaneError("the model is quantised already")
-    graph_module, placement = _prepare(model, skip)
-    observers = {origin: Observer() for origin in placement.quantized.values()}
-    _calibrate(graph_module, calibration_batches, observers)
+    learned = rounding if isinstance(rounding, AdaRound) else AdaRound() if rounding == "adaround" else None
+    batches: Iterable[Any] = calibration_batches
+    if equalize or bias_correction or learned:
+        batches = list(input_batches(batches))
+    record: dict[str, Any] = {"method": method, "skip": list(skip), "residual": residual}
+    record["bias_correction"] = bias_correction
+    record["rounding"] = "adaround" if learned else "nearest"
+
+    graph_module, placement = _prepare(model, record)
+    observers = {origin: Observer() for origin in placement.sources}
+    _calibrate(graph_module, batches, placement, observers)
     _insert(graph_module, placement, {origin: observer.scale(method) for origin, observer in observers.items()})
-    set_record(graph_module, quantization={"method": method, "skip": list(skip)})
+    if learned:
+        round_weights(graph_module, batches, learned)  # type: ignore[arg-type]
+    if bias_correction:
+        correct_biases(graph_module, batches)  # type: ignore[arg-type]
+    set_record(graph_module, quantization=record)
     return graph_module
 
 
-def requantize_structure(model: nn.Module, skip: Sequence[str]) -> nn.Module:
-    """The modules that `quantize_model` makes, with every scale 1: a state_dict gives the rest."""
-    graph_module, placement = _prepare(model, skip)
-    _insert(graph_module, placement, dict.fromkeys(placement.quantized.values(), 1.0))
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise EdgelaneError(f"unknown {name} {value!r}; expected one of {', '.join(choices)}")
+
+
+def requantize_structure(model: nn.Module, quantization: Mapping[str, Any]) -> nn.Module:
+    """The modules that `quantize_model` made when it left the record `quantization`, with every scale 1: a state_dict
+    gives the rest.
+    """
+    graph_module, placement = _prepare(model, quantization)
+    _insert(graph_module, placement, dict.fromkeys(placement.sources, 1.0))
     return graph_module
 
 
-def _prepare(model: nn.Module, skip: Sequence[str]) -> tuple[fx.GraphModule, Placement]:
+def _prepare(model: nn.Module, quantization: Mapping[str, Any]) -> tuple[fx.GraphModule, Placement]:
     record = record_of(model)
     graph_module = trace(model)
+    drop_no_ops(graph_module)
     fold_batch_norms(graph_module)
-    _swap_layers(graph_module, skip)
+    _swap_layers(graph_module, quantization["skip"], with_bias=quantization.get("bias_correction", False))
     set_record(graph_module, **record)
-    return graph_module, place(graph_module)
+    return graph_module, place(graph_module, quantization.get("residual", "both"))
 
 
-def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str]) -> None:
+def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str], with_bias: bool) -> None:
     called = [str(node.target) for node in graph_module.graph.nodes if node.op == "call_module"]
     for name in skip:
         if not any(_covers(name, target) for target in called):
@@ -72,7 +112,7 @@ def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str]) -> None:
     for name in dict.fromkeys(called):
         if any(_covers(entry, name) for entry in skip):
             continue
-        quantized = _quantized(graph_module.get_submodule(name))
+        quantized = _quantized(graph_module.get_submodule(name), with_bias)
         if quantized is not None:
             parent, _, child = name.rpartition(".")
             setattr(graph_module.get_submodule(parent), child, quantized)
@@ -81,8 +121,10 @@ def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str]) -> None:
         raise EdgelaneError("the model has no convolution or linear layer to quantise")
 
 
-def _quantized(layer: Any) -> nn.Module | None:
-    """The quantised layer with the parameters and the mask of a Conv2d or Linear; None for any other module."""
+def _quantized(layer: Any, with_bias: bool) -> nn.Module | None:
+    """The quantised layer with the parameters and the mask of a Conv2d or Linear, `with_bias` one of 0 where there is
+    none; None for any other module.
+    """
     if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
         geometry = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         arguments = {key: getattr(layer, key) for key in geometry}
@@ -94,51 +136,50 @@ def _quantized(layer: Any) -> nn.Module | None:
     mask = mask_of(layer)
     remove_mask(layer)
     quantized.weight, quantized.bias = layer.weight, layer.bias
+    if with_bias and layer.bias is None:
+        quantized.bias = nn.Parameter(layer.weight.detach().new_zeros(layer.weight.shape[0]))
     if mask is not None:
         add_mask(quantized, mask)
     quantized.train(layer.training)
     return quantized
 
 
-class _Calibration(fx.Interpreter):
+class _Calibration(FloatRun):
     """Runs the float graph and shows the tensors that will be int8 to their observers."""
 
-    def __init__(self, graph_module: fx.GraphModule, observers: dict[fx.Node, Observer]) -> None:
+    def __init__(
+        self, graph_module: fx.GraphModule, placement: Placement, observers: Mapping[fx.Node, Observer]
+    ) -> None:
         super().__init__(graph_module)
-        self.observers = observers
+        self._origin = {node: origin for origin, nodes in placement.sources.items() for node in nodes}
+        self._observers = observers
+        self._parts: dict[fx.Node, list[Any]] = {}
+        self._missing = {origin: len(nodes) for origin, nodes in placement.sources.items()}
         self.batch = 0
-        self.extra_traceback = False  # torch would rewrite the message of every exception that passes
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        observer = self.observers.get(n)
-        if observer is not None:
+        origin = self._origin.get(n)
+        if origin is not None:
             values = result.float().cpu().numpy()
             check_finite(values, "the input" if n.op == "placeholder" else f"activation {n.name!r}", self.batch)
-            observer.add(values)
+            parts = self._parts.setdefault(origin, [])
+            parts.append(values.reshape(-1))
+            if len(parts) == self._missing[origin]:  # what is joined is one tensor, also to the moving average
+                self._observers[origin].add(np.concatenate(self._parts.pop(origin)))
         return result
 
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        module: Any = self.fetch_attr(str(target))
-        if isinstance(module, QuantizedConv2d):
-            return module._conv_forward(args[0], module.weight, module.bias)
-        if isinstance(module, QuantizedLinear):
-            return nn.functional.linear(args[0], module.weight, module.bias)
-        return super().call_module(target, args, kwargs)
 
-
-def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], observers: dict[fx.Node, Observer]) -> None:
-    calibration = _Calibration(graph_module, observers)
+def _calibrate(
+    graph_module: fx.GraphModule,
+    batches: Iterable[Any],
+    placement: Placement,
+    observers: Mapping[fx.Node, Observer],
+) -> None:
+    calibration = _Calibration(graph_module, placement, observers)
     device = next(graph_module.parameters()).device
-    seen = 0
     with evaluating(graph_module):
-        for index, batch in enumerate(batches):
-            images = batch[0] if isinstance(batch, (tuple, list)) else batch
-            if not isinstance(images, Tensor):
-                raise EdgelaneError(
-                    f"calibration batch {index}: expected a tensor of inputs, got {type(images).__name__}"
-                )
-            check_finite(images.float().cpu().numpy(), "the input", index)
+        for index, images in enumerate(input_batches(batches)):
             calibration.batch = index
             try:
                 calibration.run(images.to(device))
@@ -147,9 +188,6 @@ def _calibrate(graph_module: fx.GraphModule, batches: Iterable[Any], observers: 
                     f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: "
                     f"{str(error).splitlines()[0]}"
                 ) from error
-            seen += images.shape[0]
-    if seen == 0:
-        raise EdgelaneError("calibration needs at least one batch of images, got none")
 
 
 def _insert(graph_module: fx.GraphModule, placement: Placement, scales: dict[fx.Node, float]) -> None:

@@ -40,7 +40,7 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
         elif pruning and pattern is not None and masked:
             _add_open_masks(rebuilt, pruning, pattern)
         if quantization:
-            rebuilt = requantize_structure(rebuilt, quantization["skip"])
+            rebuilt = requantize_structure(rebuilt, quantization)
         rebuilt.load_state_dict(_with_versions(state_dict, rebuilt))
         if pruning and pattern is not None and pattern.kind != "channel" and not masked:
             _add_open_masks(rebuilt, pruning, pattern)
