@@ -6,7 +6,7 @@ import torch
 from small_networks import Residual, randomised
 from torch import nn
 
-from edgelane.compression import Pruner, Schedule, choose_layers, describe, finalize, prune_model, rebuild, record_of
+from edgelane.compression import Gradual, Pruner, choose_layers, describe, finalize, prune_model, rebuild, record_of
 from edgelane.compression.masks import masked_layers
 from edgelane.errors import EdgelaneError
 
@@ -66,7 +66,7 @@ def test_zeros_survive_optimiser_steps_and_the_rest_trains(optimizer: str, autoc
 
 
 def test_momentum_from_before_a_mask_does_not_revive_a_weight() -> None:
-    pruned = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Schedule(steps=4, every=1))
+    pruned = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Gradual(steps=4, every=1))
     pruner = Pruner(pruned)
     train(pruned, 4, pruner=pruner)
     assert pruner.finished
@@ -122,7 +122,7 @@ def test_rebuild_refuses_what_does_not_belong_together() -> None:
 
 
 def test_the_cubic_schedule_rises_fast_then_slow_and_ends_exactly() -> None:
-    schedule = Schedule(steps=100, begin=10, every=1, initial=0.2)
+    schedule = Gradual(steps=100, begin=10, every=1, initial=0.2)
     values = [schedule.sparsity_at(step, 0.9) for step in range(0, 121)]
     assert values[0] == values[10] == pytest.approx(0.2)
     assert values[60] == pytest.approx(0.9 - 0.7 * 0.125)
@@ -131,7 +131,7 @@ def test_the_cubic_schedule_rises_fast_then_slow_and_ends_exactly() -> None:
 
 
 def test_a_pruner_follows_its_schedule_and_resumes() -> None:
-    pruned = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Schedule(steps=10, every=2))
+    pruned = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Gradual(steps=10, every=2))
     assert not any(gone.any() for gone in zeros(pruned).values())
     pruner = Pruner(pruned)
     shares = []
@@ -140,7 +140,7 @@ def test_a_pruner_follows_its_schedule_and_resumes() -> None:
         shares.append(float(zeros(pruned)["first.0"].float().mean()))
     assert shares[0] == 0.0
     assert shares[1] == shares[2] < shares[3] == shares[4] < 0.8
-    other = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Schedule(steps=10, every=2))
+    other = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Gradual(steps=10, every=2))
     other.load_state_dict(pruned.state_dict())
     resumed = Pruner(other)
     resumed.load_state_dict(pruner.state_dict())
@@ -154,7 +154,7 @@ def test_a_pruner_follows_its_schedule_and_resumes() -> None:
 
 
 def test_a_model_without_a_schedule_has_no_pruner() -> None:
-    with pytest.raises(EdgelaneError, match="schedule=Schedule"):
+    with pytest.raises(EdgelaneError, match="schedule=Gradual"):
         Pruner(prune_model(Residual(), 0.5, "4x4", example_inputs=INPUT))
 
 
@@ -194,7 +194,7 @@ def test_layers_that_cannot_take_the_pattern_are_named() -> None:
         ({"skip": ("no_such",)}, "skip: the model runs no convolution or linear layer named 'no_such'"),
         ({"example_inputs": torch.zeros(1, 4, 16, 16)}, r"does not run on example_inputs of shape \(1, 4, 16, 16\)"),
         ({"example_inputs": "image"}, "example_inputs must be a tensor"),
-        ({"pattern": "channel", "schedule": Schedule(steps=3)}, "takes no schedule"),
+        ({"pattern": "channel", "schedule": Gradual(steps=3)}, "takes no schedule"),
         ({"skip": ("first", "second", "shortcut", "mix")}, "no layer of the model can be pruned"),
     ],
 )

@@ -1,21 +1,32 @@
 """Pruning and int8 quantisation of torch networks. Needs torch; the verb `compress` needs the `train` extra."""
 
+from edgelane.compression.allocation import ALLOCATIONS, allocate
+from edgelane.compression.choice import choose_layers
 from edgelane.compression.describe import Description, describe
-from edgelane.compression.masks import Pruner, Schedule
+from edgelane.compression.importance import IMPORTANCES
+from edgelane.compression.masks import copy_masks
 from edgelane.compression.patterns import PATTERNS
-from edgelane.compression.pruning import choose_layers, prune_model
+from edgelane.compression.pruner import Pruner
+from edgelane.compression.pruning import prune_model
 from edgelane.compression.quantization import quantization_scales, quantize_model
 from edgelane.compression.rebuild import finalize, rebuild
 from edgelane.compression.record import record_of
+from edgelane.compression.schedules import Gradual, Iterative, RigL
 from edgelane.compression.verb import compress
 
 __all__ = [
+    "ALLOCATIONS",
+    "IMPORTANCES",
     "PATTERNS",
     "Description",
+    "Gradual",
+    "Iterative",
     "Pruner",
-    "Schedule",
+    "RigL",
+    "allocate",
     "choose_layers",
     "compress",
+    "copy_masks",
     "describe",
     "finalize",
     "prune_model",

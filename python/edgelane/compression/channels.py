@@ -5,7 +5,8 @@ graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,35 +18,58 @@ from edgelane.errors import EdgelaneError
 CHANNEL_MULTIPLE = 8  # what vector registers and tensor cores ask of a channel count
 
 
-def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[str]) -> None:
-    """Remove the `sparsity` share of filters with the smallest L1 norm from each group of coupled layers, in place.
+def cut(
+    model: nn.Module,
+    shares: Mapping[str, float],
+    scores: Mapping[str, Tensor],
+    example_inputs: Inputs,
+    *,
+    keep: Set[str],
+) -> None:
+    """Remove the least important filters of each group of coupled layers, in place.
 
-    Layers joined by a residual add, a concatenation or a depthwise convolution lose the same channels; their norms are
-    added up. The kept count is rounded to the nearest multiple of 8, and is at least 8. Groups that hold a layer of
-    `keep` are left whole.
+    shares: the share of filters to remove, by layer. Layers joined by a residual add, a concatenation or a depthwise
+        convolution lose the same channels, in the mean of their shares (0 for those that are not named; depthwise
+        convolutions follow the others).
+    scores: of each weight, by layer, not negative; those of all weights that make or read a channel are added up.
+    The kept count is rounded to the nearest multiple of 8, and is at least 8. Groups that hold a layer of `keep` are
+    left whole.
     Raises EdgelaneError where torch-pruning is missing or cannot follow the model.
+    """
+    inputs = tuple(value[:1] for value in as_tuple(example_inputs))
+    names = {module: name for name, module in model.named_modules()}
+    with dependencies(model, inputs) as graph:
+        ignored = [module for module, name in names.items() if name in keep]
+        groups = graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear])
+        # All scores before the first cut, which would leave the other groups' indices stale.
+        with _showing(model, scores):
+            cuts = [(group[0].dep, _smallest(group, _share(graph, group, names, shares))) for group in groups]
+        for dependency, indices in cuts:
+            cutting = graph.get_pruning_group(dependency.target.module, dependency.handler, indices)
+            if indices and graph.check_pruning_group(cutting):
+                cutting.prune()
+    _check_runs(model, inputs)
+
+
+@contextmanager
+def dependencies(model: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[Any]:
+    """torch-pruning's dependency graph of `model`, in evaluation mode; modes and requires_grad are put back afterwards.
+
+    Whatever torch-pruning raises, here or in the block, becomes an EdgelaneError.
     """
     try:
         import torch_pruning
     except ImportError as error:
-        raise EdgelaneError("pattern channel needs torch-pruning: pip install 'edgelane[train]'") from error
-    inputs = tuple(value[:1] for value in as_tuple(example_inputs))
-    importance = torch_pruning.importance.GroupMagnitudeImportance(p=1, group_reduction="sum", normalizer=None)
+        raise EdgelaneError("channels are followed by torch-pruning: pip install 'edgelane[train]'") from error
     requires_grad = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     modes = {module: module.training for module in model.modules()}
     model.eval()
     for parameter in model.parameters():  # the graph is traced through autograd, so frozen parameters must take part
         parameter.requires_grad_(True)
     try:
-        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
-        ignored = [module for name, module in model.named_modules() if name in keep]
-        groups = graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear])
-        # All scores before the first cut, which would leave the other groups' indices stale.
-        cuts = [(group[0].dep, _smallest(group, importance, sparsity)) for group in groups]
-        for dependency, indices in cuts:
-            cutting = graph.get_pruning_group(dependency.target.module, dependency.handler, indices)
-            if indices and graph.check_pruning_group(cutting):
-                cutting.prune()
+        with torch.enable_grad():
+            graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
+        yield graph
     except EdgelaneError:
         raise
     except Exception as error:
@@ -56,16 +80,46 @@ def cut(model: nn.Module, sparsity: float, example_inputs: Inputs, *, keep: Set[
     finally:
         for module, training in modes.items():
             module.training = training
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(requires_grad[name])
-        parameter.grad = None
-    _check_runs(model, inputs)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(requires_grad[name])
+            parameter.grad = None
 
 
-def _smallest(group: Any, importance: Any, sparsity: float) -> list[int]:
+@contextmanager
+def _showing(model: nn.Module, scores: Mapping[str, Tensor]) -> Iterator[None]:
+    """The scores in place of the weights, for torch-pruning, whose importances read weights."""
+    layers: list[Any] = [model.get_submodule(name) for name in scores]
+    weights = [layer.weight.data for layer in layers]
+    try:
+        for layer, score in zip(layers, scores.values(), strict=True):
+            layer.weight.data = score
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight.data = weight
+
+
+def _share(graph: Any, group: Any, names: Mapping[nn.Module, str], shares: Mapping[str, float]) -> float:
+    """The mean share of the layers that make the group's channels."""
+    makers = {
+        entry.target.module
+        for entry, _ in group
+        if graph.is_out_channel_pruning_fn(entry.handler)
+        and isinstance(entry.target.module, (nn.Conv2d, nn.Linear))
+        and not _depthwise(entry.target.module)
+    }
+    return sum(shares.get(names[module], 0.0) for module in makers) / len(makers) if makers else 0.0
+
+
+def _smallest(group: Any, sparsity: float) -> list[int]:
     """The channels of `group` that go."""
-    scores = importance(group)
-    if scores is None:
+    from torch_pruning.pruner.importance import GroupMagnitudeImportance
+
+    importance = GroupMagnitudeImportance(
+        p=1, group_reduction="sum", normalizer=None, target_types=[nn.modules.conv._ConvNd, nn.Linear]
+    )
+    scores = importance(group) if sparsity > 0.0 else None
+    if scores is None or len(scores) == 0:
         return []
     # A grouped convolution must lose the same number from each group.
     lots = max(getattr(entry.target.module, "groups", 1) for entry, _ in group if not _depthwise(entry.target.module))

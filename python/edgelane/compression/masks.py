@@ -1,43 +1,32 @@
-"""Masks that keep pruned weights at zero while everything else trains, and the gradual schedule that tightens them."""
+"""Masks that keep pruned weights at zero while everything else trains."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edgelane.compression.patterns import Pattern, keep_mask
-from edgelane.errors import EdgelaneError
+from edgelane.compression.patterns import Pattern
+from edgelane.compression.schedules import Schedule
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Sparsity that rises over optimiser steps, fast first and slow last.
+class _Dense(torch.autograd.Function):
+    """The masked weight forward; backward, the gradient of all weights, those at zero too."""
 
-    At step t: final + (initial - final) * (1 - (t - begin) / steps)^3, the cubic schedule of Zhu and Gupta (2017, "To
-    prune, or not to prune"). The masks are recomputed every `every` steps and stand still after `begin + steps`.
-    """
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        return _masked(weight, mask)
 
-    steps: int
-    begin: int = 0
-    every: int = 10
-    initial: float = 0.0
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.begin < 0 or self.every < 1 or not 0.0 <= self.initial < 1.0:
-            raise EdgelaneError(
-                "a pruning schedule needs steps >= 1, begin >= 0, every >= 1 and 0 <= initial < 1, got "
-                f"steps={self.steps}, begin={self.begin}, every={self.every}, initial={self.initial}"
-            )
 
-    def sparsity_at(self, step: int, final: float) -> float:
-        """The share of weights that is removed at optimiser step `step`, counted from 0."""
-        left = 1.0 - min(1.0, max(0.0, (step - self.begin) / self.steps))
-        return final + (min(self.initial, final) - final) * left**3
+def _masked(weight: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, weight, torch.zeros((), dtype=weight.dtype, device=weight.device))
 
 
 class Mask(nn.Module):
@@ -45,29 +34,45 @@ class Mask(nn.Module):
 
     The optimiser sees the stored weight. Gradients of masked positions are zero, and whatever momentum or weight decay
     still does there never reaches the forward pass. The mask is a buffer, so state_dict, checkpoints, deepcopy and DDP
-    carry it.
+    carry it. Layers that share one weight share one mask.
+
+    sparsity: of this layer at the end; under `allocation` "global", of all layers together.
+    importance: by which the schedule chooses what goes; `seed` is for "random".
+    dense_gradient: let the stored weight have the gradient of masked positions too, as `Pruner` needs it at some steps.
     """
 
     mask: Tensor
 
-    def __init__(self, shape: torch.Size, pattern: Pattern, sparsity: float, schedule: Schedule | None) -> None:
+    def __init__(
+        self,
+        shape: torch.Size,
+        pattern: Pattern,
+        sparsity: float,
+        schedule: Schedule | None,
+        importance: str = "l1",
+        allocation: str = "uniform",
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.pattern = pattern
         self.sparsity = sparsity
         self.schedule = schedule
+        self.importance = importance
+        self.allocation = allocation
+        self.seed = seed
+        self.dense_gradient = False
         self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Zero the masked weights, also where the stored ones are not finite."""
-        return torch.where(self.mask, weight, torch.zeros((), dtype=weight.dtype, device=weight.device))
+        if self.dense_gradient and torch.is_grad_enabled():
+            masked: Tensor = _Dense.apply(weight, self.mask)
+            return masked
+        return _masked(weight, self.mask)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Assigning `layer.weight` stores the new values; the mask goes on applying."""
         return weight
-
-    def tighten(self, weight: Tensor, sparsity: float) -> None:
-        """Recompute the mask for `sparsity` from the effective `weight`, so what is pruned stays pruned."""
-        self.mask.copy_(keep_mask(weight, sparsity, self.pattern) & self.mask)
 
 
 def mask_of(module: nn.Module) -> Mask | None:
@@ -84,6 +89,22 @@ def masked_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Mask]]:
         mask = mask_of(module)
         if mask is not None:
             yield name, module, mask
+
+
+def stored_weight(module: Any) -> nn.Parameter:
+    """The parameter that the optimiser sees, of a layer with a mask or without."""
+    weight = module.parametrizations.weight.original if parametrize.is_parametrized(module, "weight") else module.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
+def layers_by_weight(model: nn.Module, names: Sequence[str]) -> list[tuple[str, list[nn.Module]]]:
+    """The layers of these names, those that share one weight together, under the name that comes first."""
+    found: dict[int, tuple[str, list[nn.Module]]] = {}
+    for name in names:
+        module = model.get_submodule(name)
+        found.setdefault(id(stored_weight(module)), (name, []))[1].append(module)
+    return list(found.values())
 
 
 def add_mask(module: nn.Module, mask: Mask) -> None:
@@ -110,52 +131,11 @@ def remove_mask(module: nn.Module) -> None:
     module.register_parameter("weight", weight)
 
 
-class Pruner:
-    """Moves the masks of a model along their schedules: call `step()` once after each optimiser step.
+def copy_masks(source: nn.Module, target: nn.Module) -> None:
+    """Give the layers of `target` the masks of `source`, which has the same layers in the same order.
 
-    Raises EdgelaneError when the model has no mask with a schedule.
+    For averaged weights with averaged buffers (`AveragedModel(..., use_buffers=True)`), where an averaged mask is the
+    union of all masks that there were; without `use_buffers` the averaged model has the newest mask by itself.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._layers = [(module, mask) for _, module, mask in masked_layers(model) if mask.schedule is not None]
-        if not self._layers:
-            raise EdgelaneError(
-                "the model has no gradual masks: call prune_model with schedule=Schedule(steps=...) first"
-            )
-        self.steps = 0
-
-    @property
-    def sparsity(self) -> float:
-        """The share of weights that the schedule asks for now (the largest over the layers)."""
-        return max(mask.schedule.sparsity_at(self.steps, mask.sparsity) for _, mask in self._layers if mask.schedule)
-
-    @property
-    def finished(self) -> bool:
-        """Whether every layer has reached its final sparsity."""
-        return all(self.steps >= mask.schedule.begin + mask.schedule.steps for _, mask in self._layers if mask.schedule)
-
-    def step(self) -> None:
-        """Count one optimiser step and tighten the masks that are due."""
-        self.steps += 1
-        for module, mask in self._layers:
-            schedule = mask.schedule
-            if schedule is None or self.steps < schedule.begin:
-                continue
-            last = schedule.begin + schedule.steps
-            if self.steps == last or (self.steps < last and (self.steps - schedule.begin) % schedule.every == 0):
-                weight: Any = module.weight
-                mask.tighten(weight, schedule.sparsity_at(self.steps, mask.sparsity))
-
-    def finish(self) -> None:
-        """Bring every mask to its final sparsity at once, where training ended before the schedule did."""
-        for module, mask in self._layers:
-            weight: Any = module.weight
-            mask.tighten(weight, mask.sparsity)
-
-    def state_dict(self) -> dict[str, int]:
-        """What a resumed training needs; the masks themselves are in the model's state_dict."""
-        return {"steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where `state` was taken."""
-        self.steps = int(state["steps"])
+    for (_, _, mine), (_, _, other) in zip(masked_layers(source), masked_layers(target), strict=True):
+        other.mask.copy_(mine.mask)

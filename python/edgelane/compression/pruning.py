@@ -1,141 +1,202 @@
-"""Magnitude pruning in every pattern: choose the layers, put a mask on each (or cut whole channels)."""
+"""Pruning in every pattern: choose the layers, share out the sparsity, put a mask on each (or cut whole channels)."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from torch import nn
-from torch.nn.utils import parametrize
+from torch import Tensor, nn
 
 from edgelane.compression import channels
+from edgelane.compression.allocation import share_out
+from edgelane.compression.choice import Choice, choose_layers, prunable_layers
+from edgelane.compression.importance import BY_GRADIENT, Loss, check_importance, scores
 from edgelane.compression.layers import Inputs, weight_layers
-from edgelane.compression.masks import Mask, Schedule, add_mask, mask_of, masked_layers, remove_mask
-from edgelane.compression.patterns import Pattern, check_sparsity, pattern_named, why_not
+from edgelane.compression.masks import Mask, add_mask, layers_by_weight, masked_layers, remove_mask
+from edgelane.compression.patterns import Pattern, check_sparsity, keep_mask, pattern_named
+from edgelane.compression.permutation import permute_channels
 from edgelane.compression.record import set_record
+from edgelane.compression.schedules import Gradual, Iterative, RigL, Schedule
 from edgelane.errors import EdgelaneError
 
-
-@dataclass(frozen=True)
-class Choice:
-    """What pruning does with one layer: `reason` is empty when it is pruned, else it says why the layer stays dense."""
-
-    name: str
-    reason: str
-    cannot: bool = False  # the pattern does not fit the layer, as opposed to: the layer is meant to stay dense
-
-
-def choose_layers(
-    model: nn.Module, pattern: str, *, example_inputs: Inputs, skip: Sequence[str] = (), include: Sequence[str] = ()
-) -> list[Choice]:
-    """Which layers `prune_model` would prune, in order of execution, and why the others stay dense.
-
-    The stem (first convolution), the final layer and depthwise convolutions stay dense unless `include` names them;
-    `skip` names more.
-    A name stands for that layer and for everything below it ("layer1" means all of it). Layers that `example_inputs` do
-    not reach (auxiliary heads) are left alone. Raises EdgelaneError for a name that is no layer.
-    """
-    layers = weight_layers(model, example_inputs)
-    rule = pattern_named(pattern)
-    for argument, names in (("skip", skip), ("include", include)):
-        for name in names:
-            if not any(_covers(name, layer.name) for layer in layers):
-                raise EdgelaneError(
-                    f"{argument}: the model runs no convolution or linear layer named {name!r}; "
-                    f"it has {', '.join(layer.name for layer in layers[:4])}, ..."
-                )
-    stem = next((layer.name for layer in layers if layer.op.startswith("conv")), None)
-    choices = []
-    for layer in layers:
-        asked = any(_covers(name, layer.name) for name in include)
-        reason, cannot = "", False
-        if any(_covers(name, layer.name) for name in skip):
-            reason = "skipped by name"
-        elif layer.op not in ("conv2d", "linear"):
-            reason, cannot = f"{layer.op} has no sparse kernel", True
-        elif parametrize.is_parametrized(layer.module) and mask_of(layer.module) is None:
-            reason, cannot = "its weight has another parametrization", True
-        elif layer.name == stem and not asked:
-            reason = "stem"
-        elif layer is layers[-1] and not asked:
-            reason = "final layer"
-        elif layer.is_depthwise and not asked:
-            reason = "depthwise"
-        elif rule.kind != "channel":
-            problem = why_not(tuple(layer.module.weight.shape), layer.groups, rule)
-            reason, cannot = problem or "", problem is not None
-        choices.append(Choice(layer.name, reason, cannot))
-    return choices
+__all__ = ["Choice", "choose_layers", "prune_model"]
 
 
 def prune_model(
     model: nn.Module,
-    sparsity: float,
-    pattern: str = "4x4",
+    sparsity: float | Mapping[str, float],
+    pattern: str | Mapping[str, str] = "4x4",
     *,
     example_inputs: Inputs,
+    importance: str = "l1",
+    batches: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    allocation: str = "uniform",
     schedule: Schedule | None = None,
     skip: Sequence[str] = (),
     include: Sequence[str] = (),
+    permute: bool = False,
+    seed: int = 0,
 ) -> nn.Module:
-    """Remove the weights of smallest L1 norm, in blocks of `pattern`, the same share from each layer. Returns a pruned
-    copy.
+    """Remove the least important weights, in blocks of `pattern`. Returns a pruned copy.
 
     sparsity: the share of blocks to remove, 0 <= sparsity < 1; for "channel" the share of filters (the kept count is a
-        multiple of 8), for "2:4" always 0.5.
-    pattern: "unstructured", "4x1", "1x4", "4x4" (output channels x input channels), "2:4" or "channel".
+        multiple of 8), for N:M always 1 - N / M. Or a mapping of layers to their shares, in place of `allocation`;
+        layers that it does not name stay dense, those that it names are pruned although they are stem, final or
+        depthwise.
+    pattern: "unstructured", "4x1", "1x4", "4x4" (output channels x input channels), N:M such as "2:4", or "channel".
+        Or, beside a mapping of sparsities, the pattern of each of its layers; not "channel".
     example_inputs: what the model takes, such as `torch.zeros(1, 3, 224, 224)`; it finds the order of the layers.
-    schedule: starts from `schedule.initial` and lets `Pruner.step()` or `PruningCallback` raise the sparsity during
-        training. Without it the masks are final at once. Not for "channel", which changes the shapes of the layers.
+    importance: "l1", "l2", "taylor", "movement" or "random", see `edgelane.compression.importance`. "taylor" and
+        "movement" need `batches` of (inputs, targets) and `loss(outputs, targets)`, or a schedule, under which they
+        follow the gradients of the training.
+    allocation: "uniform", "global" or "erk", see `edgelane.compression.allocate`.
+    schedule: `Gradual`, `Iterative` or `RigL`; `Pruner` or `PruningCallback` moves the masks along it during training.
+        Without one the masks are final at once. Not for "channel", which changes the shapes of the layers.
     skip, include: names of layers (or of modules that hold them) that stay dense, or that are pruned although stem,
         final or depthwise.
+    permute: for N:M, first reorder channels so that the masks keep more of the weights' magnitude, see `permutation`.
+    seed: of "random".
 
-    The zeros survive optimiser steps, state_dict, deepcopy and AMP; `finalize` writes them into plain modules. Make the
-    optimiser from the model that comes back. Layers that cannot take the pattern are named in a warning.
-    Raises EdgelaneError for a sparsity out of range, an unknown pattern or name, and a model in which no layer takes
-    the pattern.
+    The zeros survive optimiser steps, state_dict, deepcopy, AMP, DDP and averaging of weights; `finalize` writes them
+    into plain modules. Make the optimiser from the model that comes back. Layers that cannot take the pattern are named
+    in a warning. Raises EdgelaneError for a sparsity out of range, an unknown pattern, importance, allocation or name,
+    and a model in which no layer takes the pattern.
     """
-    rule = pattern_named(pattern)
-    check_sparsity(sparsity, rule)
-    choices = choose_layers(model, pattern, example_inputs=example_inputs, skip=skip, include=include)
-    unfit = [choice for choice in choices if choice.cannot]
-    names = [choice.name for choice in choices if not choice.reason]
-    if not names:
-        reasons = "; ".join(f"{choice.name}: {choice.reason}" for choice in choices[:4])
-        raise EdgelaneError(f"no layer of the model can be pruned in pattern {pattern} ({reasons})")
-    if unfit:
-        listed = "; ".join(f"{choice.name}: {choice.reason}" for choice in unfit)
-        warnings.warn(f"{len(unfit)} layers cannot take pattern {pattern} and stay dense: {listed}", stacklevel=2)
+    check_importance(importance)
+    names, rules = _layers(model, sparsity, pattern, example_inputs, skip, include)
+    rule = next(iter(rules.values()))
+    channel = rule.kind == "channel"
+    if channel and schedule is not None:
+        raise EdgelaneError(
+            "pattern channel changes the shapes of layers, so it takes no schedule: prune, then fine-tune"
+        )
+    if channel and importance == "movement":
+        raise EdgelaneError("pattern channel takes the importance l1, l2, taylor or random, got movement")
+    if permute and not all(rule.kind == "n:m" for rule in rules.values()):
+        raise EdgelaneError(f"permute is for N:M patterns: expected one such as 2:4, got {_named(rules.values())}")
     pruned = copy.deepcopy(model)
-    if rule.kind == "channel":
-        if schedule is not None:
-            raise EdgelaneError(
-                "pattern channel changes the shapes of layers, so it takes no schedule: prune, then fine-tune"
-            )
+    if permute:
+        permute_channels(pruned, rules, example_inputs)
+    scored = names if not channel else [layer.name for layer in weight_layers(pruned, example_inputs)]
+    waiting = schedule is not None and batches is None and importance in BY_GRADIENT and not isinstance(schedule, RigL)
+    kind = "l1" if waiting else importance  # before there are gradients
+    found = scores(pruned, scored, kind, batches=batches, loss=loss, seed=seed)
+    if isinstance(sparsity, Mapping):
+        allocation = "given"
+        shares = {name: rules[name].share if rules[name].kind == "n:m" else float(sparsity[name]) for name in names}
+        sizes = {name: found[name].numel() for name in names}
+        overall = sum(share * sizes[name] for name, share in shares.items()) / sum(sizes.values())
+        include = [*include, *names]
+    else:
+        shares = share_out(pruned, names, sparsity, rule, allocation, kind, found)
+        overall = float(sparsity)
+    if channel:
+        choices = choose_layers(model, "channel", example_inputs=example_inputs, skip=skip, include=include)
+        kept = {choice.name for choice in choices if choice.reason and choice.reason != "depthwise"}
         for _, module, _ in list(masked_layers(pruned)):
             remove_mask(module)
-        kept = {choice.name for choice in choices if choice.reason and choice.reason != "depthwise"}
-        channels.cut(pruned, sparsity, example_inputs, keep=kept)
+        channels.cut(pruned, shares, found, example_inputs, keep=kept)
     else:
-        add_masks(pruned, names, rule, sparsity, schedule)
-    shapes = {"shapes": channels.weight_shapes(pruned)} if rule.kind == "channel" else {}
-    set_record(pruned, pruning={"pattern": pattern, "sparsity": float(sparsity), "layers": names, **shapes})
+        moves = allocation == "global" and rule.kind != "n:m" and isinstance(schedule, (Gradual, Iterative))
+        add_masks(pruned, shares, rules, found, importance, schedule, overall if moves else None, seed)
+    # Masks of earlier calls on other layers are part of the record.
+    masks = {name: mask for name, _, mask in masked_layers(pruned)}
+    patterns = {name: mask.pattern for name, mask in masks.items()} or rules
+    record = {
+        "pattern": _named(patterns.values()),
+        "sparsity": overall,
+        "layers": list(patterns),
+        "patterns": {name: rule.name for name, rule in patterns.items()},
+        "shares": {name: shares[name] if name in shares else masks[name].sparsity for name in patterns},
+        "importance": importance,
+        "allocation": allocation,
+        "permuted": permute,
+    }
+    set_record(pruned, pruning={**record, **({"shapes": channels.weight_shapes(pruned)} if channel else {})})
     return pruned
 
 
 def add_masks(
-    model: nn.Module, names: Sequence[str], pattern: Pattern, sparsity: float, schedule: Schedule | None
+    model: nn.Module,
+    shares: Mapping[str, float],
+    rules: Mapping[str, Pattern],
+    found: Mapping[str, Tensor],
+    importance: str,
+    schedule: Schedule | None,
+    overall: float | None,
+    seed: int,
 ) -> None:
-    """Mask the named layers, at the final sparsity or at the start of `schedule`."""
-    for name in names:
-        module = model.get_submodule(name)
-        remove_mask(module)
-        mask = Mask(module.weight.shape, pattern, sparsity, schedule)  # type: ignore[union-attr, arg-type]
-        mask.tighten(module.weight, sparsity if schedule is None else schedule.sparsity_at(0, sparsity))  # type: ignore[arg-type]
-        add_mask(module, mask)
+    """Mask the layers that `shares` names, by the scores `found`, at the final sparsity or at the start of `schedule`.
+
+    overall: the sparsity of all layers together, where the schedule is to share it out anew at each of its steps.
+    """
+    start = shares
+    if schedule is not None and overall is not None:
+        total = schedule.sparsity_at(0, overall)
+        start = share_out(model, list(shares), total, next(iter(rules.values())), "global", importance, found)
+    elif schedule is not None:
+        start = {name: schedule.sparsity_at(0, share) for name, share in shares.items()}
+    for first, layers in layers_by_weight(model, list(shares)):
+        share = shares[first] if overall is None else overall
+        mask = Mask(
+            found[first].shape,
+            rules[first],
+            share,
+            schedule,
+            importance,
+            "uniform" if overall is None else "global",
+            seed,
+        )
+        mask.mask.copy_(keep_mask(found[first], start[first], rules[first]))
+        for layer in layers:
+            add_mask(layer, mask)
 
 
-def _covers(name: str, layer: str) -> bool:
-    return layer == name or layer.startswith(f"{name}.")
+def _layers(
+    model: nn.Module,
+    sparsity: float | Mapping[str, float],
+    pattern: str | Mapping[str, str],
+    example_inputs: Inputs,
+    skip: Sequence[str],
+    include: Sequence[str],
+) -> tuple[list[str], dict[str, Pattern]]:
+    """The layers to prune, in order of execution, and the pattern of each."""
+    if not isinstance(sparsity, Mapping):
+        if isinstance(pattern, Mapping):
+            raise EdgelaneError("patterns by layer need sparsities by layer: expected a mapping of the same layers")
+        rule = pattern_named(pattern)
+        check_sparsity(sparsity, rule)
+        names = prunable_layers(model, pattern, example_inputs=example_inputs, skip=skip, include=include)
+        return names, dict.fromkeys(names, rule)
+    asked = {name: share for name, share in sparsity.items() if share != 0.0}
+    missing = [name for name in asked if isinstance(pattern, Mapping) and name not in pattern]
+    if missing or not asked:
+        raise EdgelaneError(
+            f"no pattern for {missing[0]}" if missing else "sparsity names no layer with a share above 0"
+        )
+    by_layer = {name: pattern_named(pattern[name] if isinstance(pattern, Mapping) else pattern) for name in asked}
+    if len({rule.kind == "channel" for rule in by_layer.values()}) > 1:
+        raise EdgelaneError("pattern channel cannot stand beside others: cut channels first, then prune the result")
+    for name, rule in by_layer.items():
+        check_sparsity(asked[name], rule)
+    choices = {
+        rule.name: {
+            choice.name: choice.reason
+            for choice in choose_layers(model, rule.name, example_inputs=example_inputs, skip=skip, include=list(asked))
+        }
+        for rule in by_layer.values()
+    }
+    for name, rule in by_layer.items():
+        reason = choices[rule.name].get(name, "it is a module that holds layers: name each of them")
+        if reason:
+            raise EdgelaneError(f"{name} cannot be pruned in pattern {rule.name}: {reason}")
+    order = next(iter(choices.values()))
+    names = [name for name in order if name in asked]
+    return names, {name: by_layer[name] for name in names}
+
+
+def _named(patterns: Iterable[Pattern]) -> str:
+    names = {pattern.name for pattern in patterns}
+    return names.pop() if len(names) == 1 else "mixed"

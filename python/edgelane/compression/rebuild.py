@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from edgelane.compression import channels
-from edgelane.compression.masks import Mask, add_mask, masked_layers, remove_mask
-from edgelane.compression.patterns import Pattern, pattern_named
+from edgelane.compression.masks import Mask, add_mask, layers_by_weight, masked_layers, remove_mask, stored_weight
+from edgelane.compression.patterns import pattern_named
 from edgelane.compression.quantization import requantize_structure
 from edgelane.compression.record import set_record
 from edgelane.errors import EdgelaneError
@@ -34,16 +34,15 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
         pruning, quantization = compression.get("pruning"), compression.get("quantization")
         rebuilt = copy.deepcopy(model).eval()
         masked = any(key.endswith(_MASK_KEY) for key in state_dict)
-        pattern = pattern_named(pruning["pattern"]) if pruning else None
-        if pruning and pattern is not None and pattern.kind == "channel":
+        if pruning and pruning["pattern"] == "channel":
             channels.resize_to(rebuilt, pruning["shapes"])
-        elif pruning and pattern is not None and masked:
-            _add_open_masks(rebuilt, pruning, pattern)
+        elif pruning and masked:
+            _add_open_masks(rebuilt, pruning)
         if quantization:
             rebuilt = requantize_structure(rebuilt, quantization)
         rebuilt.load_state_dict(_with_versions(state_dict, rebuilt))
-        if pruning and pattern is not None and pattern.kind != "channel" and not masked:
-            _add_open_masks(rebuilt, pruning, pattern)
+        if pruning and pruning["pattern"] != "channel" and not masked:
+            _add_open_masks(rebuilt, pruning)
             _close_on_zeros(rebuilt)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         done = " and ".join(compression) or "nothing"
@@ -62,11 +61,15 @@ def _with_versions(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mappin
     return versioned
 
 
-def _add_open_masks(model: nn.Module, pruning: Mapping[str, Any], pattern: Pattern) -> None:
+def _add_open_masks(model: nn.Module, pruning: Mapping[str, Any]) -> None:
     """Masks that zero nothing yet on the layers that were pruned."""
-    for name in pruning["layers"]:
-        module = model.get_submodule(name)
-        add_mask(module, Mask(module.weight.shape, pattern, pruning["sparsity"], None))  # type: ignore[union-attr, arg-type]
+    patterns = pruning.get("patterns", {})  # what was written before layers had patterns of their own has none
+    shares = pruning.get("shares", {})
+    for first, layers in layers_by_weight(model, pruning["layers"]):
+        pattern = pattern_named(patterns.get(first, pruning["pattern"]))
+        mask = Mask(stored_weight(layers[0]).shape, pattern, shares.get(first, pruning["sparsity"]), None)
+        for layer in layers:
+            add_mask(layer, mask)
 
 
 def _close_on_zeros(model: nn.Module) -> None:

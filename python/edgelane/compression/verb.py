@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from edgelane._version import __version__
 from edgelane.compression.describe import Description, describe
-from edgelane.compression.masks import Schedule
 from edgelane.compression.pruning import choose_layers, prune_model
 from edgelane.compression.quantization import quantization_scales, quantize_model
 from edgelane.compression.rebuild import finalize
 from edgelane.compression.recipe import Recipe, make_recipe
 from edgelane.compression.record import record_of
+from edgelane.compression.schedules import Gradual
 from edgelane.errors import EdgelaneError
 from edgelane.files import write_json
 
@@ -134,7 +134,7 @@ def _prune(model: nn.Module, bundle: DataBundle, settings: Recipe, example: Tens
     channel = settings.pattern == "channel"
     per_epoch = math.ceil(len(bundle.train) / settings.batch_size)  # type: ignore[arg-type]
     ramp_epochs = 0 if channel else math.ceil(settings.ramp * settings.epochs)
-    schedule = Schedule(steps=ramp_epochs * per_epoch, every=max(1, per_epoch // 8)) if ramp_epochs else None
+    schedule = Gradual(steps=ramp_epochs * per_epoch, every=max(1, per_epoch // 8)) if ramp_epochs else None
     pruned = prune_model(
         model,
         settings.sparsity,
