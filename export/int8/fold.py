@@ -155,6 +155,21 @@ def _unit_gemm(model: onnx.ModelProto, network: Network, node: onnx.NodeProto, n
         next(entry for entry in node.attribute if entry.name == key).f = 1.0
 
 
+def drop_no_ops(model: onnx.ModelProto, types: dict[str, onnx.TypeProto]) -> None:
+    """Take out, in place, Identity and Dropout, so that a layer and what it is fused with are neighbours."""
+    network = Network(model, types)
+    for node in network.nodes:
+        if not is_standard(node) or node.op_type not in ("Identity", "Dropout") or any(node.output[1:]):
+            continue
+        mode = network.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+        readers = network.readers[node.output[0]]
+        inner = any(node.output[0] not in reader.input for reader in readers)  # a graph inside a node reads it
+        if mode is None or mode.any() or inner or node.output[0] in network.outputs:
+            continue
+        for reader in readers:
+            reader.input[:] = [node.input[0] if value == node.output[0] else value for value in reader.input]
+
+
 def canonical_pools(model: onnx.ModelProto, types: dict[str, onnx.TypeProto]) -> None:
     """Write a mean over height and width that keeps them as GlobalAveragePool, which int8 kernels know."""
     network = Network(model, types)

@@ -18,7 +18,7 @@ from edgelane.export.compiler.functions import reads
 from edgelane.export.compiler.limits import DEFAULT
 from edgelane.export.compiler.lowering import Unsupported
 from edgelane.export.compiler.onnx_file import first_line, load_model, opset_of, to_array, without_functions
-from edgelane.export.int8.fold import canonical_pools, fold_into_layers
+from edgelane.export.int8.fold import canonical_pools, drop_no_ops, fold_into_layers
 from edgelane.export.int8.network import Array, Network, dims_of, is_standard, set_initializer
 from edgelane.export.qdq_view import View
 
@@ -61,6 +61,8 @@ def read_source(path: str | os.PathLike[str]) -> Source:
     model.graph.input.extend(inputs)
     _drop_dead_nodes(model.graph)
     types = fold_constants(model)
+    drop_no_ops(model, types)
+    _drop_unused(model)
     fold_into_layers(model, types)
     canonical_pools(model, types)
     _drop_unused(model)
@@ -104,6 +106,8 @@ def fold_constants(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
         if known and not any(entry.HasField("g") or entry.graphs for entry in node.attribute):
             try:
                 found = inference.output_types(node, name, opset, _read(node, types), values, model.ir_version)
+                if node.op_type == "Reshape":
+                    _add_rank(found[node.output[0]], types[node.input[1]])
                 types.update(
                     {out: kind for out, kind in found.items() if out not in types or dims_of(kind) is not None}
                 )
@@ -126,6 +130,20 @@ def fold_constants(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     del graph.node[:]
     graph.node.extend(copies)
     return types
+
+
+def _knows_more(kind: onnx.TypeProto, than: onnx.TypeProto | None) -> bool:
+    """Whether a type states at least as many sizes as another one."""
+    dims, others = dims_of(kind), None if than is None else dims_of(than)
+    return others is None or (dims is not None and dims.count(None) <= others.count(None))
+
+
+def _add_rank(result: onnx.TypeProto, shape: onnx.TypeProto) -> None:
+    """Give the result of a Reshape whose sizes follow from open ones as many unknown sizes as its shape has numbers."""
+    count = (dims_of(shape) or (None,))[0]
+    if dims_of(result) is None and count is not None:
+        for _ in range(count):
+            result.tensor_type.shape.dim.add()
 
 
 def _read(node: onnx.NodeProto, types: dict[str, onnx.TypeProto]) -> dict[str, onnx.TypeProto]:
