@@ -273,9 +273,10 @@ class _Tensors:
 
     def _typed(self, path: Path, entry: Input, value: Array) -> Array:
         """The array with the batch dimension, in the input's type."""
+        wrong = EdgelaneError(f"{path}: expected input {entry}, found {value.dtype} {list(value.shape)}")
         same_kind = value.dtype.kind == entry.dtype.kind or {value.dtype.kind, entry.dtype.kind} <= {"i", "u"}
         if not same_kind:
-            raise EdgelaneError(f"{path}: expected input {entry}, found {value.dtype} {list(value.shape)}")
+            raise wrong
         if is_batched(entry, self.batch) and value.ndim == len(entry.dims) - 1:
             value = value[None]
         skip = 1 if is_batched(entry, self.batch) else 0
@@ -283,7 +284,7 @@ class _Tensors:
             size is None or size == found for size, found in zip(entry.dims[skip:], value.shape[skip:], strict=True)
         )
         if not fits or value.size == 0:
-            raise EdgelaneError(f"{path}: expected input {entry}, found {value.dtype} {list(value.shape)}")
+            raise wrong
         return value
 
     def _rows(self, path: Path, arrays: Mapping[str, Array]) -> int:
