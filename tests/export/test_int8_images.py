@@ -128,9 +128,7 @@ def test_unusable_folders(tmp_path: Path) -> None:
         samples(tmp_path)
     with pytest.raises(EdgelaneError, match="leaves height and width open: give --size"):
         samples(tmp_path, model("n,3,h,w"), scale=1.0)
-    with pytest.raises(
-        EdgelaneError, match=r"makes \[3, 6, 8\], its input is 'x': float32 \[\?, 3, 6, 9\]"
-    ):
+    with pytest.raises(EdgelaneError, match=r"makes \[3, 6, 8\], its input is 'x': float32 \[\?, 3, 6, 9\]"):
         samples(tmp_path, model("n,3,6,9", preprocessing=STATED.to_dict()))
     with pytest.raises(EdgelaneError, match="--size 5x5 does not fit"):
         samples(tmp_path, size=(5, 5))
