@@ -23,7 +23,7 @@ _FORMAT = "edgelane.checkpoint"
 _VERSION = 1  # raised when an older edgelane could no longer read the file
 _FIELD_TYPES = {
     "model_name": str, "classes": list, "data": str, "data_options": dict, "task": str, "kind": str, "state_dict": dict,
-    "compression": dict, "metrics": dict,
+    "compression": dict, "metrics": dict, "model_options": dict,
 }  # fmt: skip
 
 
@@ -31,9 +31,9 @@ _FIELD_TYPES = {
 class Checkpoint:
     """A trained network on disk.
 
-    `model_name`: for `edgelane.models.create`. `data`: the name or absolute folder it was trained on; `data_options`:
-    what else `edgelane.data.load` was given (seed, limit); `load_data` finds it again. `state_dict`: float32 weights,
-    and the masks and quantiser ranges of a compressed network.
+    `model_name`, `task` and `model_options` (width): for `edgelane.models.create`. `data`: the name or absolute folder
+    it was trained on; `data_options`: what else `edgelane.data.load` was given (seed, limit); `load_data` finds it
+    again. `state_dict`: float32 weights, and the masks and quantiser ranges of a compressed network.
     `compression`: how `edgelane.compression.rebuild` restores a compressed network; None for kind "float".
     `metrics`: by split, as `Metrics.to_dict` gives them. All of it must be plain Python values and tensors.
     """
@@ -48,6 +48,7 @@ class Checkpoint:
     compression: dict[str, Any] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     data_options: dict[str, Any] = field(default_factory=dict)
+    model_options: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all. Raises EdgelaneError where that is not possible."""
@@ -65,6 +66,7 @@ class Checkpoint:
             "compression": self.compression,
             "metrics": self.metrics,
             "data_options": self.data_options,
+            "model_options": self.model_options,
         }
         write_torch_file(path, content)
 
@@ -85,6 +87,7 @@ class Checkpoint:
                 f"{path} has checkpoint version {version}, written by edgelane {content.get('edgelane')}; "
                 f"this edgelane {__version__} reads up to version {_VERSION}: update it"
             )
+        content.setdefault("model_options", {})  # which files from before there were any do not have
         for name, kind in _FIELD_TYPES.items():
             if not isinstance(content.get(name), kind) and not (
                 name == "compression" and content.get(name, "") is None
@@ -102,6 +105,7 @@ class Checkpoint:
                 compression=content["compression"],
                 metrics=content["metrics"],
                 data_options=content["data_options"],
+                model_options=content["model_options"],
             )
         except KeyError as error:
             raise EdgelaneError(f"{path} is damaged: {error} is missing; write it again") from error
@@ -123,7 +127,8 @@ class Checkpoint:
         """
         from edgelane import models
 
-        model = models.create(self.model_name, len(self.classes))
+        options = {key: value for key, value in self.model_options.items() if key in ("width",)}
+        model = models.create(self.model_name, len(self.classes), task=self.task, **options)
         try:
             if self.compression is None:
                 model.load_state_dict(self.state_dict)

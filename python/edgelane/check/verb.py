@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from edgelane.check.compare import Comparison, compare
 from edgelane.check.inputs import noise, read_frame
 from edgelane.check.layers import LayerRow, layer_rows
-from edgelane.check.models import InputSpec, LaneModel, Model, OnnxModel, TorchModel, open_model
-from edgelane.check.task import accuracies, load_data
+from edgelane.check.models import InputSpec, LaneModel, Model, OnnxModel, open_model
+from edgelane.check.task import load_data, metrics
 from edgelane.check.unsupported import Obstacle, obstacles, partial_rows
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.unsupported import UnsupportedNodes
@@ -116,8 +116,9 @@ def check(
         result.comparisons = [compare(reference, other, frames, layers=layers, tolerance=tolerance) for other in models]
         if data is not None:
             result.data = data
-            bundle = load_data(data, specs, options if options.pop("name", None) == data else {})
-            result.metrics = accuracies([reference, *models], specs[0], bundle)
+            task = options.pop("task", None) or _task([reference, *models])
+            bundle = load_data(data, specs, task, options if options.pop("name", None) == data else {})
+            result.metrics = metrics([reference, *models], specs[0], bundle)
     return result
 
 
@@ -138,7 +139,7 @@ def _run_folder(
             from edgelane.checkpoint import Checkpoint
 
             checkpoint = Checkpoint.load(parts[0])
-            options = {**checkpoint.data_options, "name": checkpoint.data}
+            options = {**checkpoint.data_options, "name": checkpoint.data, "task": checkpoint.task}
     expanded: list[str] = []
     for other in others:
         expanded += (
@@ -204,16 +205,30 @@ def _preprocessing(model: Model) -> dict[str, Any] | None:
     if isinstance(model, LaneModel):
         found = model.session.metadata.get("preprocessing")
         return found if isinstance(found, dict) else None
-    if isinstance(model, TorchModel):
-        return None
     import json
 
-    text = next((entry.value for entry in model.proto.metadata_props if entry.key == "edgelane.preprocessing"), "")
+    text = _entry(model, "preprocessing")
     try:
         found = json.loads(text) if text else None
     except ValueError as error:
         raise EdgelaneError(f"{model.name}: the metadata edgelane.preprocessing is not JSON: {error}") from error
     return found if isinstance(found, dict) else None
+
+
+def _task(models: Sequence[Model]) -> str:
+    """What the first model that says so was trained for; classification where none does."""
+    for model in models:
+        found = model.session.metadata.get("task") if isinstance(model, LaneModel) else _entry(model, "task")
+        if found:
+            return str(found)
+    return "classification"
+
+
+def _entry(model: Model, key: str) -> str:
+    """An ONNX file's metadata under `edgelane.<key>`."""
+    if not isinstance(model, OnnxModel):
+        return ""
+    return next((entry.value for entry in model.proto.metadata_props if entry.key == f"edgelane.{key}"), "")
 
 
 def _by_position(model: LaneModel, frame: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,13 +122,15 @@ def print_check(result: Check, layers: bool) -> None:
     for comparison in result.comparisons:
         _print_comparison(comparison, layers)
     if result.metrics:
-        rows = [
-            [name, f"{m['accuracy']:.2%}", f"{m['precision']:.2%}", f"{m['recall']:.2%}", f"{m['f1']:.2%}", m["count"]]
-            for name, m in result.metrics.items()
-        ]
-        print_table(
-            f"on the test split of {result.data}", ("model", "accuracy", "precision", "recall", "F1", "items"), rows
-        )
+        _print_metrics(result)
+
+
+def _print_metrics(result: Check) -> None:
+    names = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+    if next(iter(result.metrics.values()))["task"] == "segmentation":
+        names = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+    rows = [[model, *(f"{m[key]:.2%}" for key in names), m["count"]] for model, m in result.metrics.items()]
+    print_table(f"on the test split of {result.data}", ("model", *names.values(), "items"), rows)
 
 
 def _print_unsupported(result: Check) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,10 @@ from edgelane.cli.console import (
     use_memory_limit,
     warn,
 )
+
+if TYPE_CHECKING:
+    from edgelane.runtime.predict import Prediction
+    from edgelane.runtime.segment import MaskPrediction
 
 ROWS_SHOWN = 20
 
@@ -56,11 +61,7 @@ def run(
     if json:
         print_json(report.to_dict())
         return
-    rows = [
-        [prediction.source, prediction.label, f"{prediction.probability:.1%}"]
-        for prediction in report.predictions[:ROWS_SHOWN]
-    ]
-    print_table("predictions", ("source", "class", "probability"), rows)
+    print_predictions(report.predictions[:ROWS_SHOWN])
     if len(report.predictions) > ROWS_SHOWN:
         out().print(f"... and {len(report.predictions) - ROWS_SHOWN} more (all of them with -o or --json)")
     latency = report.latency()
@@ -70,3 +71,14 @@ def run(
     out().print(f"{len(report.predictions)} pictures, {report.threads} thread(s), {report.isa}", markup=False)
     if output is not None:
         out().print(f"wrote {len(report.written)} files to {output}", markup=False)
+
+
+def print_predictions(predictions: Sequence[Prediction | MaskPrediction]) -> None:
+    """The best class of each picture, or of a network for segmentation each class's share of it."""
+    first = predictions[0]
+    if hasattr(first, "shares"):
+        rows = [[entry.source, *(f"{share:.1%}" for share in entry.shares.values())] for entry in predictions]  # type: ignore[union-attr]
+        print_table("shares of the picture", ("source", *first.shares), rows)
+        return
+    rows = [[entry.source, entry.label, f"{entry.probability:.1%}"] for entry in predictions]  # type: ignore[union-attr]
+    print_table("predictions", ("source", "class", "probability"), rows)

@@ -5,7 +5,8 @@ every reader sees the quantised values. Going backwards from the convolution and
 
 - their inputs are int8;
 - residual adds, multiplications, concatenations and average pools whose result becomes int8 read int8 too;
-- operators that only move values (max pool, flatten, reshape, transpose, slices, chunks) keep their input's scale;
+- operators that only move values (max pool, flatten, reshape, transpose, slices, chunks, nearest resizing) keep their
+  input's scale;
 - what a concatenation joins and its result share one scale, so that it is a copy;
 - an activation function that follows a convolution, linear layer, add or multiplication is computed on the exact
   result, before rounding;
@@ -200,6 +201,8 @@ def _kind(node: fx.Node, modules: dict[str, nn.Module], kinds: dict[fx.Node, str
         if node.target is operator.getitem:
             return "move" if _is_slice(node, kinds) else "other"
         kind = _FUNCTIONS.get(node.target, "other")
+        if node.target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
+            kind = "move"
         if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's; it does nothing in eval mode
             kind = "move"
     elif node.op == "call_method":

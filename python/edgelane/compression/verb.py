@@ -190,7 +190,7 @@ def _report(
         "kind": kind,
         "settings": settings.to_dict(),
         "metrics": stages[last]["test"],
-        "accuracy_lost": next(iter(stages.values()))["test"]["accuracy"] - stages[last]["test"]["accuracy"],
+        "accuracy_lost": next(iter(stages.values()))["test"]["score"] - stages[last]["test"]["score"],
         "stages": stages,
         "totals": described.totals,
         "dense_totals": dense.totals,

@@ -71,7 +71,7 @@ def predict_photos(model: Path, bundle: DataBundle, folder: Path, count: int) ->
                     "box": None if box is None else [float(edge) for edge in box],
                     "truth": bundle.classes[int(records[index].label)],
                     "label": prediction.label,
-                    "probability": prediction.probability,
+                    "probability": prediction.probability,  # type: ignore[union-attr]
                 }
             )
         entries.append({"photo": photo.name, "boxes": boxes})

@@ -1,5 +1,5 @@
-"""From a picture to a named prediction with nothing but the `.lane` file: its metadata say how to prepare the image
-and what the classes are.
+"""From a picture to a named prediction or a mask with nothing but the `.lane` file: its metadata say how to prepare the
+image and what the classes are.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import numpy.typing as npt
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
 from edgelane.files import atomic_path, write_json
-from edgelane.preprocessing import IMAGE_SUFFIXES, Preprocessing
+from edgelane.preprocessing import IMAGE_SUFFIXES
 from edgelane.preprocessing import read_image as read_picture
+from edgelane.runtime.network import PictureNetwork
+from edgelane.runtime.segment import MaskPrediction, Segmenter, mask_overlay, save_mask
 from edgelane.runtime.session import Session
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-OVERLAY = ".overlay"  # stands before the ending of the pictures and videos that `run` writes
+# What stands before the ending of the pictures and videos that `run` writes.
+OVERLAY, MASK = ".overlay", ".mask"
 TOP = 5
 
 
@@ -67,65 +70,37 @@ class Prediction:
         }
 
 
-class Classifier:
-    """A session with the preprocessing and class names that its file carries.
+class Classifier(PictureNetwork):
+    """A network that gives a score for each class."""
 
-    Raises EdgelaneError when the file is not a classifier for one RGB image, or does not say how to prepare an image.
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, self_test: bool = False
-    ) -> None:
-        self.path = Path(path)
-        self.session = Session(path, threads=threads, isa=isa, self_test=self_test)
-        metadata = self.session.metadata
-        task = metadata.get("task", "classification")
-        if task != "classification":
-            raise EdgelaneError(
-                f"{path} was trained for {task}; only classification networks can be run on images so far"
-                + ("; edgelane.detection.Detector runs this one" if task == "detection" else "")
-            )
-        if "preprocessing" not in metadata:
-            raise EdgelaneError(
-                f"{path} does not say how to prepare an image; export the network with `edgelane export`, "
-                "or use edgelane.Session and prepare the input yourself"
-            )
-        self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-        if len(self.session.inputs) != 1 or len(self.session.outputs) != 1:
-            raise EdgelaneError(
-                f"{path} has {len(self.session.inputs)} inputs and {len(self.session.outputs)} outputs; a "
-                "classifier has one of each"
-            )
-        self._input, self._output = self.session.inputs[0], self.session.outputs[0]
-        expected = (1, 3, self.preprocessing.height, self.preprocessing.width)
-        if tuple(self._input.shape) != expected:
-            raise EdgelaneError(f"{path} takes {tuple(self._input.shape)}, but its preprocessing makes {expected}")
-        count = int(np.prod(self._output.shape))
-        classes = metadata.get("classes") or [f"class {index}" for index in range(count)]
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise EdgelaneError(f"{path}: its class names are not a list of names: {classes!r}"[:300])
-        self.classes = tuple(classes)
-        if len(self.classes) != count:
-            raise EdgelaneError(f"{path} names {len(self.classes)} classes, but its output has {count} values")
+    task = "classification"
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Scores [n, classes] of prepared images [n, 3, h, w], one inference each: what `edgelane.training.evaluate`
         asks for.
         """
-        rows = [self.session.run({self._input.name: image[None]})[self._output.name].reshape(-1) for image in batch]
-        return np.stack(rows).astype(np.float32)
+        return np.stack([self.infer(image[None]).reshape(-1) for image in batch]).astype(np.float32)
 
     def predict(self, image: Image | npt.NDArray[np.uint8], source: str = "") -> Prediction:
         """Classify one RGB image (PIL, or uint8 [h, w, 3])."""
         start = time.perf_counter_ns()
-        prepared = self.preprocessing.apply(image)[None]
+        prepared = self.prepare(image)
         middle = time.perf_counter_ns()
-        scores = self.session.run({self._input.name: prepared})[self._output.name].reshape(-1)
+        scores = self.infer(prepared).reshape(-1)
         end = time.perf_counter_ns()
         probabilities = softmax(scores)
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         top = tuple((self.classes[index], float(probabilities[index])) for index in best)
         return Prediction(source, top, (middle - start) / 1e6, (end - middle) / 1e6)
+
+
+def open_network(
+    path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, self_test: bool = False
+) -> Classifier | Segmenter:
+    """The `.lane` file as what it was trained for. Raises EdgelaneError when that is neither of the two."""
+    session = Session(path, threads=threads, isa=isa, self_test=self_test)
+    kind = Segmenter if session.metadata.get("task") == "segmentation" else Classifier
+    return kind(path, session=session)
 
 
 def softmax(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -136,11 +111,11 @@ def softmax(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What `run` did: predictions in order, the files it wrote, images it could not read, and latencies split by
-    stage.
+    """What `run` did: predictions in order (a mask is in its file alone), the files it wrote, images it could not read,
+    and latencies split by stage.
     """
 
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[Prediction | MaskPrediction, ...]
     written: tuple[Path, ...]
     skipped: tuple[str, ...]
     model: str
@@ -173,7 +148,7 @@ class RunReport:
 
 def find_sources(source: str | os.PathLike[str]) -> list[Path]:
     """The images or the video that `source` names: itself, or the images and videos directly inside a folder, sorted;
-    overlays of an earlier run are not taken for images.
+    overlays and masks of an earlier run are not taken for images.
 
     Raises EdgelaneError when it does not exist, is of an unknown kind, or is a folder without any.
     """
@@ -181,7 +156,9 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path]:
     known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
     if path.is_dir():
         found = sorted(
-            child for child in path.iterdir() if child.suffix.lower() in known and Path(child.stem).suffix != OVERLAY
+            child
+            for child in path.iterdir()
+            if child.suffix.lower() in known and Path(child.stem).suffix not in (OVERLAY, MASK)
         )
         if not found:
             raise EdgelaneError(f"no image or video in {path}; looked for {' '.join(known)}")
@@ -229,21 +206,23 @@ def run(
     self_test: bool = False,
     progress: Callable[[int, int | None], object] | None = None,
 ) -> RunReport:
-    """Classify an image, every frame of a video, or everything in a folder with the `.lane` file `model`.
+    """Run the `.lane` file `model` on an image, every frame of a video, or everything in a folder.
 
-    With `out`, writes `predictions.json` and for each image `NAME.overlay.jpg`, for each video `NAME.overlay.mp4`
-    into that folder. In a folder an unreadable file is skipped and listed. `progress` gets (done, total), total None
-    while a video's length is unknown. `self_test` is that of `Session`. One inference before the first picture is not
-    counted, so the latencies are those of a warm session.
+    A classifier's predictions have classes and probabilities; those of a network for segmentation, each class's share
+    of the picture. With `out`, writes `predictions.json` and for each image `NAME.overlay.jpg`, for each video
+    `NAME.overlay.mp4` into that folder; for segmentation also `NAME.mask.png`, class indices at the picture's size, and
+    for each video the folder `NAME.masks` with one such file per frame. In a folder an unreadable file is skipped and
+    listed. `progress` gets (done, total), total None while a video's length is unknown. `self_test` is that of
+    `Session`. One inference before the first picture is not counted, so the latencies are those of a warm session.
 
     Raises EdgelaneError for a model or source that cannot be used, and when nothing in a folder could be read.
     """
-    classifier = Classifier(model, threads=threads, isa=isa, self_test=self_test)
+    network = open_network(model, threads=threads, isa=isa, self_test=self_test)
     sources = find_sources(source)
     folder = None if out is None else Path(out)
-    classifier.logits(np.zeros((1, 3, classifier.preprocessing.height, classifier.preprocessing.width), np.float32))
+    network.warm_up()
 
-    predictions: list[Prediction] = []
+    predictions: list[Prediction | MaskPrediction] = []
     written: list[Path] = []
     skipped: list[str] = []
     for index, path in enumerate(sources):
@@ -251,9 +230,9 @@ def run(
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 video_progress = progress if len(sources) == 1 else None
-                _run_video(classifier, path, target, predictions, written, skipped, video_progress)
+                _run_video(network, path, target, predictions, written, skipped, video_progress)
             else:
-                _run_image(classifier, path, target, predictions, written)
+                _run_image(network, path, target, predictions, written)
         except UnreadableError as error:
             if len(sources) == 1:
                 raise
@@ -267,8 +246,8 @@ def run(
         tuple(written),
         tuple(skipped),
         str(model),
-        classifier.session.isa,
-        classifier.session.threads,
+        network.session.isa,
+        network.session.threads,
     )
     if folder is not None:
         target = folder / "predictions.json"
@@ -277,24 +256,48 @@ def run(
     return report
 
 
+def _draw(image: Image, prediction: Prediction | MaskPrediction) -> Image:
+    return mask_overlay(image, prediction) if isinstance(prediction, MaskPrediction) else overlay(image, prediction)
+
+
+def _kept(prediction: Prediction | MaskPrediction) -> Prediction | MaskPrediction:
+    """Without the mask: those of a long video would fill the memory."""
+    return replace(prediction, mask=None) if isinstance(prediction, MaskPrediction) else prediction
+
+
+def _save_mask(path: Path, image: Image, prediction: Prediction | MaskPrediction) -> bool:
+    """Write the mask, if there is one; whether there was."""
+    if not isinstance(prediction, MaskPrediction) or prediction.mask is None:
+        return False
+    save_mask(path, prediction.mask, len(prediction.shares), image.size)
+    return True
+
+
 def _run_image(
-    classifier: Classifier, path: Path, target: Path | None, predictions: list[Prediction], written: list[Path]
+    network: Classifier | Segmenter,
+    path: Path,
+    target: Path | None,
+    predictions: list[Prediction | MaskPrediction],
+    written: list[Path],
 ) -> None:
     image = read_image(path)
-    prediction = classifier.predict(image, str(path))
-    predictions.append(prediction)
+    prediction = network.predict(image, str(path))
+    predictions.append(_kept(prediction))
     if target is not None:
-        target = target.with_name(f"{target.name}{OVERLAY}.jpg")
-        with atomic_path(target) as temporary:
-            overlay(image, prediction).save(temporary, quality=92)
-        written.append(target)
+        picture = target.with_name(f"{target.name}{OVERLAY}.jpg")
+        with atomic_path(picture) as temporary:
+            _draw(image, prediction).save(temporary, quality=92)
+        written.append(picture)
+        mask = target.with_name(f"{target.name}{MASK}.png")
+        if _save_mask(mask, image, prediction):
+            written.append(mask)
 
 
 def _run_video(
-    classifier: Classifier,
+    network: Classifier | Segmenter,
     path: Path,
     target: Path | None,
-    predictions: list[Prediction],
+    predictions: list[Prediction | MaskPrediction],
     written: list[Path],
     skipped: list[str],
     progress: Callable[[int, int | None], object] | None,
@@ -303,7 +306,8 @@ def _run_video(
         import av
     except ImportError as error:
         raise missing("av") from error
-    before = len(predictions)
+    before, masks = len(predictions), None if target is None else target.with_name(f"{target.name}.masks")
+    masked = False
     with ExitStack() as stack:
         try:
             container = stack.enter_context(av.open(str(path)))
@@ -313,20 +317,21 @@ def _run_video(
         total = stream.frames or None
         writer: _VideoWriter | None = None
         for index, image in enumerate(_frames(container, stream, path, skipped)):
-            prediction = classifier.predict(image, f"{path}#{index}")
-            predictions.append(prediction)
-            if target is not None:
+            prediction = network.predict(image, f"{path}#{index}")
+            predictions.append(_kept(prediction))
+            if target is not None and masks is not None:
                 if writer is None:  # not before there is a frame: damage leaves no empty file or folder
                     target = target.with_name(f"{target.name}{OVERLAY}.mp4")
                     writer = _VideoWriter(stack.enter_context(atomic_path(target)), stream.average_rate or 25)
                     stack.callback(writer.close)
-                writer.add(overlay(image, prediction))
+                writer.add(_draw(image, prediction))
+                masked = _save_mask(masks / f"{index:06d}.png", image, prediction)
             if progress is not None:
                 progress(index + 1, total)
         if len(predictions) == before:
             raise UnreadableError(f"cannot read the video {path}: it has no frame that can be decoded")
-    if target is not None:
-        written.append(target)
+    if target is not None and masks is not None:
+        written += [target, masks] if masked else [target]
 
 
 def _frames(container: Any, stream: Any, path: Path, skipped: list[str]) -> Iterator[Image]:

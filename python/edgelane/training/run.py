@@ -15,6 +15,7 @@ from edgelane._version import __version__
 from edgelane.checkpoint import Checkpoint
 from edgelane.errors import EdgelaneError
 from edgelane.files import make_folder, write_json
+from edgelane.tasks import check_trained
 from edgelane.training.config import TrainingConfig
 from edgelane.training.loop import FitResult, Interrupted, fit_with_history
 from edgelane.training.metrics import evaluate, predictor
@@ -29,29 +30,35 @@ def train(
     out: Path,
     *,
     config: TrainingConfig | None = None,
+    task: str = "classification",
     image_size: int | tuple[int, int] = 96,
     pretrained: bool = False,
+    width: float = 1.0,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Train `model_name` on `data` and write `out`/model.pt and `out`/train.json, whose content is returned.
 
-    `data`, `image_size` (pixels, or height and width) and `limit` are those of `edgelane.data.load`. Under torchrun
-    every process trains and the first one writes; the others return an empty dict.
+    `data`, `image_size` (pixels, or height and width) and `limit` are those of `edgelane.data.load`; `pretrained` and
+    `width` those of `edgelane.models.create`. Under torchrun every process trains and the first one writes; the others
+    return an empty dict.
     Raises EdgelaneError for everything `fit` names, and when `out` already holds a run and `config.resume` is off.
     """
     from edgelane.data import catalog, load
 
     out = Path(out)
     config = config or TrainingConfig()
+    check_trained(task, "a task")
     held = [path for path in (out / "model.pt", out / "checkpoints" / "last.ckpt") if path.exists()]
     if held and not config.resume:
         raise EdgelaneError(
             f"{held[0]} exists already: continue that run with --resume, or choose another folder with -o"
         )
     options: dict[str, Any] = {"seed": config.seed, "limit": limit}
-    bundle = load(data, task="classification", image_size=image_size, **options)
+    bundle = load(data, task=task, image_size=image_size, **options)
     torch.manual_seed(config.seed)
-    model = models.create(model_name, len(bundle.classes), pretrained=pretrained and not config.resume)
+    model = models.create(
+        model_name, len(bundle.classes), task=task, pretrained=pretrained and not config.resume, width=width
+    )
     _check_takes(model, model_name, bundle)
     if not config.resume:
         make_folder(out)  # before the first epoch, not after the last
@@ -70,6 +77,8 @@ def train(
         preprocessing=bundle.preprocessing,
         data=data if data in catalog.names() else str(Path(data).expanduser().absolute()),
         data_options=options,
+        model_options={} if width == 1 else {"width": width},
+        task=task,
         state_dict=result.model.state_dict(),
         metrics=_judge(result.model, bundle),
     )
@@ -106,7 +115,9 @@ def _report(result: FitResult, bundle: DataBundle, checkpoint: Checkpoint, confi
     """What train.json holds."""
     return {
         "edgelane": __version__,
+        "task": checkpoint.task,
         "model": checkpoint.model_name,
+        "model_options": checkpoint.model_options,
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "data": {
             "source": checkpoint.data,
