@@ -8,19 +8,24 @@ from edgelane.compression.masks import copy_masks
 from edgelane.compression.patterns import PATTERNS
 from edgelane.compression.pruner import Pruner
 from edgelane.compression.pruning import prune_model
+from edgelane.compression.qat import prepare_qat
 from edgelane.compression.quantization import quantization_scales, quantize_model
 from edgelane.compression.rebuild import finalize, rebuild
 from edgelane.compression.record import record_of
+from edgelane.compression.rounding import AdaRound
 from edgelane.compression.schedules import Gradual, Iterative, RigL
+from edgelane.compression.sensitivity import LayerSensitivity, sensitivity
 from edgelane.compression.verb import compress
 
 __all__ = [
     "ALLOCATIONS",
     "IMPORTANCES",
     "PATTERNS",
+    "AdaRound",
     "Description",
     "Gradual",
     "Iterative",
+    "LayerSensitivity",
     "Pruner",
     "RigL",
     "allocate",
@@ -29,9 +34,11 @@ __all__ = [
     "copy_masks",
     "describe",
     "finalize",
+    "prepare_qat",
     "prune_model",
     "quantization_scales",
     "quantize_model",
     "rebuild",
     "record_of",
+    "sensitivity",
 ]

@@ -62,7 +62,7 @@ def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor) -> Te
     """
     scale = weight.detach().abs().flatten(1).amax(1).float() / WEIGHT_MAX
     if bias is not None:
-        scale = torch.maximum(scale, bias.detach().abs().float() / (input_scale * BIAS_MAX))
+        scale = torch.maximum(scale, bias.detach().abs().float() / (input_scale.detach() * BIAS_MAX))
     return torch.where(scale > torch.finfo(torch.float32).tiny, scale, torch.ones_like(scale))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edgelane.compression import channels
 from edgelane.compression.masks import Mask, add_mask, layers_by_weight, masked_layers, remove_mask, stored_weight
 from edgelane.compression.patterns import pattern_named
+from edgelane.compression.qat import fix_scales, learn_scales
 from edgelane.compression.quantization import requantize_structure
 from edgelane.compression.record import set_record
 from edgelane.errors import EdgelaneError
@@ -40,6 +41,8 @@ def rebuild(model: nn.Module, compression: Mapping[str, Any], state_dict: Mappin
             _add_open_masks(rebuilt, pruning)
         if quantization:
             rebuilt = requantize_structure(rebuilt, quantization)
+            if any(key.endswith(".log_scale") for key in state_dict):
+                learn_scales(rebuilt)
         rebuilt.load_state_dict(_with_versions(state_dict, rebuilt))
         if pruning and pruning["pattern"] != "channel" and not masked:
             _add_open_masks(rebuilt, pruning)
@@ -82,9 +85,10 @@ def finalize(model: nn.Module) -> nn.Module:
     """A copy of `model` without masks: the zeros stand in the weights, and state_dict has the names of the plain
     network.
 
-    A quantised model stays quantised.
+    A quantised model stays quantised, and steps of activations that were learned become constants.
     """
     final = copy.deepcopy(model)
+    fix_scales(final)
     for _, module, _ in list(masked_layers(final)):
         remove_mask(module)
     return final

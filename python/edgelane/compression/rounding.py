@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -23,7 +22,7 @@ from torch.nn import functional
 
 from edgelane.compression.execution import LayerData, side_by_side
 from edgelane.compression.fake_quantize import WEIGHT_MAX, QuantizedConv2d
-from edgelane.compression.masks import mask_of
+from edgelane.compression.masks import stored_weight
 from edgelane.errors import EdgelaneError
 
 _STRETCH, _OFFSET = 1.2, -0.1  # of the rectified sigmoid
@@ -93,8 +92,7 @@ def _round_layer(layer: LayerData, config: AdaRound, generator: torch.Generator)
         before, after = _error(x, nearest, wanted), _error(x, learned, wanted)
         better = after < before
         levels = torch.where(better[..., None], learned, nearest)
-        target: Any = module.weight if mask_of(module) is None else module.parametrizations.weight.original
-        target.copy_((levels * scale.reshape(groups, -1, 1)).reshape(weight.shape))
+        stored_weight(module).copy_((levels * scale.reshape(groups, -1, 1)).reshape(weight.shape))
         unit = (rms * scale.reshape(groups, 1, -1)).pow(2).reshape(groups, -1)
         return RoundingGain(float((before * unit).mean()), float((torch.minimum(before, after) * unit).mean()))
 
