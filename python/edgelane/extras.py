@@ -17,6 +17,8 @@ EXTRA_OF = {
     "torchmetrics": "train",
     "tensorboard": "train",
     "torch_pruning": "train",
+    "scipy": "train",
+    "captum": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "export",

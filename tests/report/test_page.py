@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="extra [report]")
 pytest.importorskip("jinja2", reason="extra [report]")
 
+from html_checker import Checker
 from PIL import Image
 
 from edgelane.report import LatencyPlot, LayerChart, Photo, Report, Table, plots, write_report
@@ -34,33 +34,6 @@ def full_report() -> Report:
         environment={"cpu": "X", "governor": None, "versions": {"torch": "2", "openvino": None}, "isas": ["a", "b"]},
         commands=["edgelane bench a.lane > x"],
     )
-
-
-class Checker(HTMLParser):
-    """Collects addresses and sees that tags are closed in order."""
-
-    VOID = ("meta", "img", "link", "br", "path", "use")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for key, value in attrs if key in ("src", "href", "xlink:href") and value]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
 
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path):
@@ -97,7 +70,7 @@ def test_empty_parts_are_left_out(tmp_path):
 def test_photos_are_scaled_down():
     from edgelane.report import page
 
-    uri = page._data_uri(Image.new("RGB", (4000, 3000)))
+    uri = page.data_uri(Image.new("RGB", (4000, 3000)))
     assert len(uri) < 20_000
 
 

@@ -37,6 +37,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A plot with the table that holds its numbers."""
+
+    title: str
+    svg: Any
+    table: Table
+
+
+@dataclass(frozen=True)
 class LatencyPlot:
     """Distributions of one benchmark run on one axis: engine → milliseconds of every call."""
 
@@ -84,18 +93,27 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
 
 def render(report: Report) -> str:
     """The page as text."""
+    return template("report.html.jinja").render(
+        title=report.title,
+        subtitle=report.subtitle,
+        warnings=report.warnings,
+        report=report,
+        version=__version__,
+        latencies=[(plot.title, figure_markup(plots.latency(plot.samples_ms))) for plot in report.latencies],
+        layers=[(chart.title, figure_markup(plots.layers(chart.rows))) for chart in report.layers],
+        photos=[(data_uri(photo.image), photo.caption, photo.correct) for photo in report.photos],
+        environment=flatten(report.environment or {}),
+        commands=report.commands,
+    )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; what is put into it is escaped, and a name that it misses is an error."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        version=__version__,
-        latencies=[(plot.title, _figure(plots.latency(plot.samples_ms))) for plot in report.latencies],
-        layers=[(chart.title, _figure(plots.layers(chart.rows))) for chart in report.layers],
-        photos=[(_data_uri(photo.image), photo.caption, photo.correct) for photo in report.photos],
-        environment=flatten(report.environment or {}),
-    )
+    return environment.get_template(name)
 
 
 def flatten(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -113,15 +131,20 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _figure(svg: str) -> Any:
+def figure_markup(svg: str) -> Any:
+    """An SVG of plots.py or its like, which escape what they are given, for a template."""
     import markupsafe
 
-    return markupsafe.Markup(svg)  # made by plots.py, which escapes what it is given
+    return markupsafe.Markup(svg)
 
 
-def _data_uri(image: Image) -> str:
-    small = image.convert("RGB")
-    small.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
+def data_uri(image: Image, kind: str = "JPEG") -> str:
+    """The picture as the address of an <img>: a photo scaled down as "JPEG", a drawing as it is as "PNG"."""
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=PHOTO_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    if kind == "PNG":
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        small = image.convert("RGB")
+        small.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
+        small.save(buffer, "JPEG", quality=PHOTO_QUALITY)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -80,7 +80,10 @@ def to_svg(figure: Any, label: str = "", *, inline: bool = True) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # nothing refers to groups, and a page holds several figures
+    # matplotlib names the elements of all figures alike, and a page holds several: only what is referred to keeps its
+    # name.
+    referred = set(re.findall(r'["(]#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", text)
     if inline:
         text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
