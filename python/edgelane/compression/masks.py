@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgelane.compression.patterns import Pattern
-from edgelane.compression.schedules import Schedule
+from edgelane.compression.schedules import Gradual, Schedule
 
 
 class _Dense(torch.autograd.Function):
@@ -62,6 +62,11 @@ class Mask(nn.Module):
         self.seed = seed
         self.dense_gradient = False
         self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
+
+    @property
+    def may_return(self) -> bool:
+        """Whether weights keep their values behind the mask and may come back: in movement pruning they do."""
+        return self.importance == "movement" and isinstance(self.schedule, Gradual)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Zero the masked weights, also where the stored ones are not finite."""

@@ -13,7 +13,7 @@ from edgelane.compression.allocation import global_shares
 from edgelane.compression.importance import BY_GRADIENT, magnitude, random_scores, step_score
 from edgelane.compression.masks import Mask, masked_layers, stored_weight
 from edgelane.compression.patterns import keep_mask
-from edgelane.compression.schedules import Gradual, Iterative, RigL, regrow
+from edgelane.compression.schedules import Iterative, RigL, regrow
 from edgelane.errors import EdgelaneError
 
 
@@ -253,13 +253,9 @@ class Pruner:
         for key, weight in zip(scores, self._weights, strict=True):
             mask = weight.mask
             new = keep_mask(scores[key], shares[key], mask.pattern)
-            self._move(weight, new if self._may_return(mask) else new & mask.mask)
+            self._move(weight, new if mask.may_return else new & mask.mask)
             if mask.importance == "taylor" or isinstance(self.schedule, Iterative):
                 weight.score, weight.count = None, 0
-
-    def _may_return(self, mask: Mask) -> bool:
-        """Movement pruning keeps the values behind its masks and lets them come back."""
-        return mask.importance == "movement" and isinstance(self.schedule, Gradual)
 
     def _scores(self, weight: _Weight, index: int) -> Tensor:
         mask = weight.mask
@@ -270,7 +266,7 @@ class Pruner:
         else:
             score = magnitude(weight.effective(), mask.importance)
         score = _mean_over_processes(score)
-        if not self._may_return(mask):  # what is gone goes first again
+        if not mask.may_return:  # what is gone goes first again
             score = score.masked_fill(~mask.mask, min(float(score.min()), 0.0) - 1.0)
         return score
 
@@ -287,7 +283,7 @@ class Pruner:
         """Set the mask; clear the optimiser's state where it changed, and the weight where it must start at zero."""
         changed = weight.mask.mask ^ new
         stored = weight.stored
-        if not self._may_return(weight.mask):
+        if not weight.mask.may_return:
             stored.masked_fill_(changed, 0.0)
         weight.mask.mask.copy_(new)
         if self._optimizer is not None:

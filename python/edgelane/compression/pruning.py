@@ -13,7 +13,7 @@ from edgelane.compression.allocation import share_out
 from edgelane.compression.choice import Choice, choose_layers, prunable_layers
 from edgelane.compression.importance import BY_GRADIENT, Loss, check_importance, scores
 from edgelane.compression.layers import Inputs, weight_layers
-from edgelane.compression.masks import Mask, add_mask, layers_by_weight, masked_layers, remove_mask
+from edgelane.compression.masks import Mask, add_mask, layers_by_weight, masked_layers, remove_mask, stored_weight
 from edgelane.compression.patterns import Pattern, check_sparsity, keep_mask, pattern_named
 from edgelane.compression.permutation import permute_channels
 from edgelane.compression.record import set_record
@@ -152,6 +152,8 @@ def add_masks(
         mask.mask.copy_(keep_mask(found[first], start[first], rules[first]))
         for layer in layers:
             add_mask(layer, mask)
+        if not mask.may_return:
+            stored_weight(layers[0]).data.masked_fill_(~mask.mask, 0.0)
 
 
 def _layers(
