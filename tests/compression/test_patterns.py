@@ -117,3 +117,36 @@ def test_an_unknown_pattern_is_refused_with_the_list(name: object) -> None:
 def test_layers_that_cannot_take_a_pattern(shape: tuple[int, ...], groups: int, name: str, reason: str | None) -> None:
     found = why_not(shape, groups, PATTERNS[name])
     assert found is None if reason is None else found is not None and reason in found
+
+
+def by_hand(scores: torch.Tensor, kept: int, size: int) -> torch.Tensor:
+    """The N largest of every M along the input channels, one group after another."""
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    taps = scores.reshape(*scores.shape[:2], -1)
+    for o in range(taps.shape[0]):
+        for start in range(0, taps.shape[1], size):
+            for tap in range(taps.shape[2]):
+                for place in taps[o, start : start + size, tap].argsort(descending=True)[:kept].tolist():
+                    mask.reshape(taps.shape)[o, start + place, tap] = True
+    return mask
+
+
+@pytest.mark.parametrize("name", ["1:2", "1:4", "3:4", "2:5", "4:8", "7:16"])
+def test_any_n_of_m_keeps_the_n_largest_of_m(name: str) -> None:
+    pattern = pattern_named(name)
+    kept, size = (int(part) for part in name.split(":"))
+    assert (pattern.kept, pattern.block_ic) == (kept, size)
+    torch.manual_seed(5)
+    scores = torch.rand(5, 2 * size, 3, 3)
+    check_sparsity(1 - kept / size, pattern)
+    assert torch.equal(keep_mask(scores, pattern.share, pattern), by_hand(scores, kept, size))
+    thinned = (~keep_mask(scores, pattern.share / 2, pattern)).reshape(5, 2, size, 9).sum(2)
+    assert set(thinned.flatten().tolist()) == {0, size - kept}  # half of the groups, whole ones
+    assert int((thinned > 0).sum()) == 45
+    assert why_not((8, size + 1, 1, 1), 1, pattern) == f"{size + 1} input channels are not a multiple of {size}"
+
+
+@pytest.mark.parametrize("name", ["4:4", "5:4", "0:4", "2:17", "2:", "02:4", "2:4:8", "-1:4"])
+def test_what_is_no_n_of_m_is_refused(name: str) -> None:
+    with pytest.raises(EdgelaneError, match="or N:M with 1 <= N < M <= 16"):
+        pattern_named(name)

@@ -1,12 +1,21 @@
 import copy
-import itertools
 
 import pytest
 import torch
 from small_networks import Residual, randomised
 from torch import nn
 
-from edgelane.compression import Gradual, Pruner, choose_layers, describe, finalize, prune_model, rebuild, record_of
+from edgelane.compression import (
+    Gradual,
+    Pruner,
+    allocate,
+    choose_layers,
+    describe,
+    finalize,
+    prune_model,
+    rebuild,
+    record_of,
+)
 from edgelane.compression.masks import masked_layers
 from edgelane.errors import EdgelaneError
 
@@ -121,15 +130,6 @@ def test_rebuild_refuses_what_does_not_belong_together() -> None:
         rebuild(Residual(), {"pruning": {"pattern": "4x4"}}, pruned.state_dict())
 
 
-def test_the_cubic_schedule_rises_fast_then_slow_and_ends_exactly() -> None:
-    schedule = Gradual(steps=100, begin=10, every=1, initial=0.2)
-    values = [schedule.sparsity_at(step, 0.9) for step in range(0, 121)]
-    assert values[0] == values[10] == pytest.approx(0.2)
-    assert values[60] == pytest.approx(0.9 - 0.7 * 0.125)
-    assert values[110] == values[120] == 0.9
-    assert all(b >= a for a, b in itertools.pairwise(values))
-
-
 def test_a_pruner_follows_its_schedule_and_resumes() -> None:
     pruned = prune_model(Residual(), 0.8, "4x4", example_inputs=INPUT, schedule=Gradual(steps=10, every=2))
     assert not any(gone.any() for gone in zeros(pruned).values())
@@ -228,6 +228,88 @@ def test_channel_pruning_shrinks_coupled_layers_to_multiples_of_eight() -> None:
     rebuilt = rebuild(Residual(), record_of(pruned), pruned.state_dict())
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(rebuilt(x), pruned.eval()(x))
+
+
+def kept_channels(model: nn.Module, original: nn.Module) -> list[int]:
+    """Which of the original's channels `mix.0` still makes, told by its biases."""
+    biases = original.mix[0].bias.tolist()  # type: ignore[index, operator, union-attr]
+    return [biases.index(value) for value in model.mix[0].bias.tolist()]  # type: ignore[index, operator, union-attr]
+
+
+@pytest.mark.parametrize("importance", ["l1", "l2", "taylor", "random"])
+def test_channels_go_by_the_importance_that_was_asked_for(importance: str) -> None:
+    model = randomised(Residual())
+    layer, reader = model.mix[0], model.classifier
+    batches = [(torch.randn(8, 3, 16, 16), torch.randint(0, 5, (8,))) for _ in range(2)]
+    with torch.no_grad():  # even ones have many middling weights, odd ones a large one: L1 and L2 differ
+        layer.weight.copy_(torch.rand(24, 32, 1, 1) * 0.1 + 0.2)
+        layer.weight[1::2] = 0.01
+        layer.weight[1::2, 0] = 4.0
+        reader.weight.fill_(1e-3)
+    expected = {"l1": range(0, 24, 2), "l2": range(1, 24, 2)}
+    if importance == "taylor":
+        total = [torch.zeros(24)]
+        for images, labels in batches:
+            model.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            made = (layer.weight * layer.weight.grad).square().sum((1, 2, 3))
+            total[0] += (made + (reader.weight * reader.weight.grad).square().sum(0)).detach()
+        model.zero_grad()
+    seeds = [0, 0, 1] if importance == "random" else [0]
+    found = []
+    for seed in seeds:
+        pruned = prune_model(
+            model,
+            0.34,
+            "channel",
+            example_inputs=INPUT,
+            importance=importance,
+            batches=batches,
+            loss=nn.functional.cross_entropy,
+            skip=("first", "second", "shortcut"),
+            seed=seed,
+        )
+        assert tuple(pruned.mix[0].weight.shape) == (16, 32, 1, 1)  # 15.8 to the nearest multiple of 8
+        found.append(kept_channels(pruned, model))
+    if importance == "random":
+        assert found[0] == found[1] != found[2]
+    elif importance == "taylor":
+        assert found[0] == sorted(total[0].argsort(descending=True)[:16].tolist())
+    else:
+        assert set(expected[importance]) <= set(found[0])
+
+
+def test_channel_shares_by_layer_are_averaged_where_layers_are_coupled() -> None:
+    model = randomised(Residual())
+    pruned = prune_model(model, {"second.0": 0.75, "shortcut.0": 0.25}, "channel", example_inputs=INPUT)
+    assert pruned.second[0].weight.shape[0] == pruned.shortcut[0].weight.shape[0] == 16  # half of 32
+    assert pruned.depthwise[0].weight.shape[0] == 16
+    assert pruned.first[0].weight.shape == model.first[0].weight.shape  # not named, not pruned
+    assert pruned.mix[0].weight.shape == (24, 16, 1, 1)
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(rebuild(Residual(), record_of(pruned), pruned.state_dict())(x), pruned.eval()(x))
+    stem = prune_model(model, {"stem.0": 0.5}, "channel", example_inputs=INPUT)
+    assert stem.stem[0].weight.shape == (8, 3, 3, 3)
+
+
+@pytest.mark.parametrize("allocation", ["global", "erk"])
+def test_channels_may_be_allocated_unevenly(allocation: str) -> None:
+    model = randomised(Residual())
+    with torch.no_grad():
+        model.first[0].weight[4:] *= 1e-3
+    shares = allocate(model, 0.5, "channel", example_inputs=INPUT, allocation=allocation)
+    assert (
+        shares["first.0"] > 0.8 if allocation == "global" else shares["second.0"] > shares["first.0"] > shares["mix.0"]
+    )
+    pruned = prune_model(model, 0.5, "channel", example_inputs=INPUT, allocation=allocation)
+    kept = pruned.first[0].weight.shape[0]
+    assert kept == max(8, 8 * round(32 * (1 - shares["first.0"]) / 8))
+    pruned(torch.randn(2, 3, 16, 16))
+
+
+def test_channel_pruning_takes_no_movement() -> None:
+    with pytest.raises(EdgelaneError, match="takes the importance l1, l2, taylor or random, got movement"):
+        prune_model(Residual(), 0.5, "channel", example_inputs=INPUT, importance="movement")
 
 
 def test_describe_counts_macs_by_hand() -> None:
