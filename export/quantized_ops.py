@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from onnxscript import opset18 as op
 from torch import Tensor, nn
 
+from edgelane.compression.equalize import ChannelClamp
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer, fake_quantize
 from edgelane.compression.masks import masked_layers, remove_mask
 
@@ -106,6 +107,8 @@ def replace_quantizers(model: nn.Module) -> nn.Module:
         ):
             quantizer, _, _ = node.args[1].target.rpartition(".")
             scales[node.target] = copied.get_submodule(quantizer).scale
+    for name in _saturated_clamps(copied):
+        _replace(copied, name, nn.ReLU())
     for name, module in list(copied.named_modules()):
         if name in scales:
             _replace(copied, name, _ExportedLayer(module, scales[name]))
@@ -113,6 +116,19 @@ def replace_quantizers(model: nn.Module) -> nn.Module:
             _replace(copied, name, _ExportedQuantizer(module.scale))
     result: nn.Module = copied
     return result
+
+
+def _saturated_clamps(model: Any) -> list[str]:
+    """The clamps per channel behind which int8 saturates below every limit, so that a ReLU gives the same int8."""
+    names = []
+    for node in model.graph.nodes:
+        module = model.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(module, ChannelClamp):
+            readers = [model.get_submodule(user.target) for user in node.users if user.op == "call_module"]
+            saturated = [isinstance(r, Quantizer) and bool((127 * r.scale <= module.limit).all()) for r in readers]
+            if len(readers) == len(node.users) and all(saturated):
+                names.append(node.target)
+    return names
 
 
 def _replace(root: nn.Module, name: str, module: nn.Module) -> None:

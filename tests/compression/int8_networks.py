@@ -37,12 +37,13 @@ def unequal(spread: float = 40.0) -> Inverted:
     model = randomised(Inverted())
     assert isinstance(model, Inverted)
     with torch.no_grad():
-        factors = torch.logspace(0, 1, 48, spread) / spread
-        for norm, share in ((model.expand[1], 4.0), (model.depthwise[1], 4.0)):
-            norm.weight.mul_(share * factors)  # type: ignore[operator, union-attr]
-            norm.bias.mul_(share * factors)  # type: ignore[operator, union-attr]
-        model.depthwise[0].weight.div_(factors.reshape(-1, 1, 1, 1))  # type: ignore[operator, union-attr]
-        model.depthwise[1].running_mean.div_(1.0)  # type: ignore[operator, union-attr]
+        factors = torch.logspace(-1, 0, 48, spread)
+        for norm, reader in ((model.expand[1], model.depthwise[0]), (model.depthwise[1], model.project[0])):
+            norm.weight.mul_(4 * factors)  # type: ignore[operator, union-attr]
+            norm.bias.mul_(4 * factors)  # type: ignore[operator, union-attr]
+            shape = (-1, 1, 1, 1) if reader.groups > 1 else (-1, 1, 1)  # its input channels
+            reader.weight.div_(factors.reshape(shape))  # type: ignore[operator, union-attr]
+            factors = factors.flip(0)
     return model
 
 

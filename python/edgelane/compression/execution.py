@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer, fake_quantize
+from edgelane.compression.layers import evaluating
 from edgelane.errors import EdgelaneError
 from edgelane.observers import check_finite
 
@@ -24,6 +25,7 @@ class FloatRun(fx.Interpreter):
     def __init__(self, graph_module: fx.GraphModule, rounded: Collection[str] = ()) -> None:
         super().__init__(graph_module)
         self.rounded = rounded
+        self.batch = 0
         self.extra_traceback = False  # torch would rewrite the message of every exception that passes
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -78,6 +80,23 @@ def input_batches(batches: Iterable[Any]) -> Iterator[Tensor]:
         yield images
     if seen == 0:
         raise EdgelaneError("calibration needs at least one batch of images, got none")
+
+
+def run_calibration(run: FloatRun, batches: Iterable[Any]) -> None:
+    """Show all calibration batches to `run`, whose `batch` counts them. Raises EdgelaneError for one that does not fit
+    the model.
+    """
+    device = next(run.module.parameters()).device
+    with evaluating(run.module):
+        for index, images in enumerate(input_batches(batches)):
+            run.batch = index
+            try:
+                run.run(images.to(device))
+            except RuntimeError as error:
+                raise EdgelaneError(
+                    f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
 
 
 @dataclass(frozen=True)

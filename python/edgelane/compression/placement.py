@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from edgelane.compression.equalize import ChannelClamp
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear
 
 _WEIGHT_MODULES = (QuantizedConv2d, QuantizedLinear)
@@ -67,6 +68,7 @@ _MODULES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
             nn.Tanh,
             nn.GELU,
             nn.Mish,
+            ChannelClamp,
         ),
         "activation",
     ),

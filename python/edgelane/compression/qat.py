@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgelane.compression.equalize import ChannelClamp
 from edgelane.compression.execution import quantized_layers
 from edgelane.compression.fake_quantize import Quantizer
 from edgelane.compression.record import record_of, set_record
@@ -73,6 +74,7 @@ def prepare_qat(quantized: nn.Module) -> nn.Module:
         raise EdgelaneError("the model is prepared for quantisation-aware training already")
     prepared = copy.deepcopy(quantized)
     learn_scales(prepared)
+    _replace(prepared, ChannelClamp, lambda clamp: nn.ReLU())  # int8 saturates below their limits, and may grow now
     for parameter in prepared.parameters():
         parameter.requires_grad_(True)
     record = record_of(prepared)
@@ -87,12 +89,13 @@ def learn_scales(model: nn.Module) -> None:
 
 def fix_scales(model: nn.Module) -> None:
     """Make learned steps constants, in place."""
-    _replace(model, LearnedQuantizer, lambda module: Quantizer(float(module.scale.detach())))
+    _replace(
+        model, LearnedQuantizer, lambda module: Quantizer(float(module.scale.detach())).to(module.log_scale.device)
+    )
 
 
 def _replace(model: nn.Module, kind: type[nn.Module], make: Any) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, kind):
             parent, _, child = name.rpartition(".")
-            made = make(module).train(module.training).to(module.scale.device)
-            setattr(model.get_submodule(parent), child, made)
+            setattr(model.get_submodule(parent), child, make(module).train(module.training))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import fx, nn
 
 from edgelane.compression.bias import correct_biases
-from edgelane.compression.execution import FloatRun, input_batches
+from edgelane.compression.equalize import equalize_channels, insert_clamps
+from edgelane.compression.execution import FloatRun, input_batches, run_calibration
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer
 from edgelane.compression.fold import drop_no_ops, fold_batch_norms, trace
-from edgelane.compression.layers import evaluating
 from edgelane.compression.masks import add_mask, mask_of, remove_mask
 from edgelane.compression.placement import RESIDUALS, Placement, place
 from edgelane.compression.record import record_of, set_record
@@ -67,9 +67,12 @@ def quantize_model(
     record["bias_correction"] = bias_correction
     record["rounding"] = "adaround" if learned else "nearest"
 
-    graph_module, placement = _prepare(model, record)
+    graph_module = _folded(model)
+    if equalize:
+        record["equalized"] = equalize_channels(graph_module, batches, _covered(graph_module, skip))
+    placement = _swap_and_place(graph_module, record)
     observers = {origin: Observer() for origin in placement.sources}
-    _calibrate(graph_module, batches, placement, observers)
+    run_calibration(_Calibration(graph_module, placement, observers), batches)
     _insert(graph_module, placement, {origin: observer.scale(method) for origin, observer in observers.items()})
     if learned:
         round_weights(graph_module, batches, learned)  # type: ignore[arg-type]
@@ -88,29 +91,45 @@ def requantize_structure(model: nn.Module, quantization: Mapping[str, Any]) -> n
     """The modules that `quantize_model` made when it left the record `quantization`, with every scale 1: a state_dict
     gives the rest.
     """
-    graph_module, placement = _prepare(model, quantization)
+    graph_module = _folded(model)
+    insert_clamps(graph_module, quantization.get("equalized", ()), quantization.get("qat", False))
+    placement = _swap_and_place(graph_module, quantization)
     _insert(graph_module, placement, dict.fromkeys(placement.sources, 1.0))
     return graph_module
 
 
-def _prepare(model: nn.Module, quantization: Mapping[str, Any]) -> tuple[fx.GraphModule, Placement]:
+def _folded(model: nn.Module) -> fx.GraphModule:
     record = record_of(model)
     graph_module = trace(model)
     drop_no_ops(graph_module)
     fold_batch_norms(graph_module)
-    _swap_layers(graph_module, quantization["skip"], with_bias=quantization.get("bias_correction", False))
     set_record(graph_module, **record)
-    return graph_module, place(graph_module, quantization.get("residual", "both"))
+    return graph_module
 
 
-def _swap_layers(graph_module: fx.GraphModule, skip: Sequence[str], with_bias: bool) -> None:
+def _swap_and_place(graph_module: fx.GraphModule, quantization: Mapping[str, Any]) -> Placement:
+    skip = _covered(graph_module, quantization["skip"])
+    _swap_layers(graph_module, skip, with_bias=quantization.get("bias_correction", False))
+    return place(graph_module, quantization.get("residual", "both"))
+
+
+def _covered(graph_module: fx.GraphModule, names: Sequence[str]) -> set[str]:
+    """The called modules that these names of modules mean. Raises EdgelaneError for a name that means none."""
     called = [str(node.target) for node in graph_module.graph.nodes if node.op == "call_module"]
-    for name in skip:
-        if not any(_covers(name, target) for target in called):
+    covered: set[str] = set()
+    for name in names:
+        found = [layer for layer in called if layer == name or layer.startswith(f"{name}.")]
+        if not found:
             raise EdgelaneError(f"skip: the model has no layer named {name!r}")
+        covered.update(found)
+    return covered
+
+
+def _swap_layers(graph_module: fx.GraphModule, skip: Collection[str], with_bias: bool) -> None:
+    called = [str(node.target) for node in graph_module.graph.nodes if node.op == "call_module"]
     swapped = 0
     for name in dict.fromkeys(called):
-        if any(_covers(entry, name) for entry in skip):
+        if name in skip:
             continue
         quantized = _quantized(graph_module.get_submodule(name), with_bias)
         if quantized is not None:
@@ -155,7 +174,6 @@ class _Calibration(FloatRun):
         self._observers = observers
         self._parts: dict[fx.Node, list[Any]] = {}
         self._missing = {origin: len(nodes) for origin, nodes in placement.sources.items()}
-        self.batch = 0
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -168,26 +186,6 @@ class _Calibration(FloatRun):
             if len(parts) == self._missing[origin]:  # what is joined is one tensor, also to the moving average
                 self._observers[origin].add(np.concatenate(self._parts.pop(origin)))
         return result
-
-
-def _calibrate(
-    graph_module: fx.GraphModule,
-    batches: Iterable[Any],
-    placement: Placement,
-    observers: Mapping[fx.Node, Observer],
-) -> None:
-    calibration = _Calibration(graph_module, placement, observers)
-    device = next(graph_module.parameters()).device
-    with evaluating(graph_module):
-        for index, images in enumerate(input_batches(batches)):
-            calibration.batch = index
-            try:
-                calibration.run(images.to(device))
-            except RuntimeError as error:
-                raise EdgelaneError(
-                    f"calibration batch {index}: the model does not run on shape {tuple(images.shape)}: "
-                    f"{str(error).splitlines()[0]}"
-                ) from error
 
 
 def _insert(graph_module: fx.GraphModule, placement: Placement, scales: dict[fx.Node, float]) -> None:
@@ -211,10 +209,6 @@ def _insert(graph_module: fx.GraphModule, placement: Placement, scales: dict[fx.
             node.args = (node.args[0], scale)
     graph.lint()
     graph_module.recompile()
-
-
-def _covers(name: str, layer: str) -> bool:
-    return layer == name or layer.startswith(f"{name}.")
 
 
 def quantization_scales(model: nn.Module) -> dict[str, float]:
