@@ -188,6 +188,13 @@ def test_parts_that_are_absent_are_left_out(tmp_path):
             write_compress_report(tmp_path / "x.html", {k: v for k, v in content().items() if k != missing})
 
 
+def test_pattern_and_dtype_follow_from_recipe_and_network(tmp_path):
+    given = content()
+    del given["plan"]["rows"]
+    formats = [row[3] for row in rows(written(tmp_path, given, model=network()), "Layers")]
+    assert formats == ["dense float32 (stem)", "4x4 float32"]
+
+
 def test_a_loss_that_may_be_chance_is_not_called_hurt():
     given = {"stages": {"a": {"test": metrics([[20, 0], [0, 80]])}, "b": {"test": metrics([[19, 1], [0, 80]])}}}
     losses = class_losses(given)

@@ -72,6 +72,14 @@ def test_attacks_are_made_against_each_network():
     assert [row.metrics["dense"].score for row in masks.rows] == [1.0, 0.0]
 
 
+def test_transferred_attacks_are_made_against_the_first():
+    data, first, second = bundle(), Recorder(), Recorder()
+    judge({"a": first, "b": second}, data, conditions=(), attacks=["transfer/2"], limit=4)
+    assert len(second.seen) == 2, "clean and attacked: it was asked for no gradient"
+    assert torch.equal(first.seen[-1], second.seen[-1])
+    assert not torch.equal(first.seen[-1], first.seen[0])
+
+
 def test_the_result_is_json_and_progress_is_told():
     told: list[tuple[str, float]] = []
     found = judge(

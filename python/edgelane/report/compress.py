@@ -68,7 +68,7 @@ def render(content: Mapping[str, Any], *, model: nn.Module | None = None, salien
         version=content.get("edgelane", __version__),
         totals=_totals(content, task),
         classes=_classes(content, losses, task),
-        layers=layer_figure(content),
+        layers=layer_figure(content, model),
         masks=mask_pictures(content, model),
         circumstances=_circumstances(content, task),
         saliency=_saliency(content, saliency),
@@ -239,7 +239,8 @@ def _circumstances(content: Mapping[str, Any], task: str) -> Figure | None:
         ("condition", "before", "after", "points lost", "standard error", "p", "class that lost most"),
         cells,
         f"{found['items']} test items, the same in each row and for both networks. fgsm and pgd: attacks within so "
-        "many of 255 levels of each pixel, each network attacked with its own gradients.",
+        "many of 255 levels of each pixel, each network attacked with its own gradients, which the roundings of int8 "
+        "blur; transfer: those against the network before, shown to both.",
         marked,
     )
     svg = compress_plots.pairs(pairs, f"{_SCORES[task][0]}, points")

@@ -26,8 +26,10 @@ class MaskPicture:
     caption: str
 
 
-def layer_figure(content: Mapping[str, Any]) -> Figure | None:
-    """The layers' costs and what is known of each; None where the content has no layers."""
+def layer_figure(content: Mapping[str, Any], model: nn.Module | None = None) -> Figure | None:
+    """The layers' costs and what is known of each; None where the content has no layers. What the content does not say
+    of pattern and dtype follows from the recipe and from the compressed `model`.
+    """
     layers = content.get("layers")
     if not layers:
         return None
@@ -37,6 +39,7 @@ def layer_figure(content: Mapping[str, Any]) -> Figure | None:
     rows = []
     for layer in layers:
         row = {**plan.get(layer["name"], {}), **{key: value for key, value in layer.items() if value is not None}}
+        row.update(_format(row, content, model))
         row["format"] = " ".join(str(row[key]) for key in ("pattern", "dtype") if row.get(key)) or str(
             row.get("op", "")
         )
@@ -67,6 +70,19 @@ def layer_figure(content: Mapping[str, Any]) -> Figure | None:
         )
     )
     return Figure("Layers", figure_markup(compress_plots.layer_costs(rows)), table)
+
+
+def _format(row: Mapping[str, Any], content: Mapping[str, Any], model: nn.Module | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    pattern = ((content.get("recipe") or {}).get("prune") or {}).get("pattern")
+    if "pattern" not in row and pattern and row.get("density") is not None:
+        found["pattern"] = pattern if row["density"] < 1 else "dense"
+    if "dtype" not in row and model is not None:
+        from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear
+
+        quantized = isinstance(model.get_submodule(row["name"]), (QuantizedConv2d, QuantizedLinear))
+        found["dtype"] = "int8" if quantized else "float32"
+    return found
 
 
 def _sensitivity(row: Mapping[str, Any] | None) -> str:

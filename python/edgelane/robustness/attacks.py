@@ -19,19 +19,20 @@ from edgelane.errors import EdgelaneError
 from edgelane.preprocessing import Preprocessing
 from edgelane.tasks import IGNORED
 
-METHODS = ("fgsm", "pgd")
+METHODS = ("fgsm", "pgd", "transfer")
 RADII = (2, 4)
 PGD_STEPS = 5
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: "fgsm" or "pgd" with a `radius` in levels of 255; `label` is "pgd/2" and the like.
+    """One attack: "fgsm", "pgd" or "transfer" with a `radius` in levels of 255; `label` is "pgd/2" and the like.
 
     fgsm: one step of the whole radius along the sign of the loss's gradient (Goodfellow, Shlens and Szegedy, 2015,
     "Explaining and Harnessing Adversarial Examples"). pgd: PGD_STEPS steps of half the radius from a random point in
     it, each projected back (Madry, Makelov, Schmidt, Tsipras and Vladu, 2018, "Towards Deep Learning Models Resistant
-    to Adversarial Attacks").
+    to Adversarial Attacks"). transfer: pgd against the reference network, shown to all: it tells a network that is
+    harder to fool from one whose roundings only spoil its gradients.
     """
 
     method: str
@@ -100,7 +101,9 @@ def choose(wanted: Sequence[str | Attack]) -> list[Attack]:
             except ValueError:
                 matches = []
             if not matches:
-                raise EdgelaneError(f"unknown attack {entry!r}; expected fgsm or pgd, alone or with a radius: pgd/2")
+                raise EdgelaneError(
+                    f"unknown attack {entry!r}; expected {', '.join(METHODS)}, alone or with a radius: pgd/2"
+                )
         found += [attack for attack in matches if attack not in found]
     return found
 

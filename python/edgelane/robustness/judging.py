@@ -83,7 +83,7 @@ def judge(
     bundle: DataBundle,
     *,
     conditions: Sequence[str | Condition] = condition_list.ALL,
-    attacks: Sequence[str | Attack] = attack_list.METHODS,
+    attacks: Sequence[str | Attack] = ("fgsm", "pgd"),
     limit: int | None = None,
     split: str = "test",
     seed: int = 0,
@@ -93,7 +93,7 @@ def judge(
 
     models: name → network; the others are compared with the first, which is meant to be the dense one.
     conditions, attacks: as `conditions.choose` and `attacks.choose` take them; () leaves them out. A condition is the
-        same for all networks; an attack is made anew against each.
+        same for all networks; an attack is made anew against each, but "transfer", which is made against the first.
     limit: at most this many items, spread evenly over the split; None takes all.
     progress: called with what is being done and the share of the work that is done.
     Raises EdgelaneError for another task than classification and segmentation, for no models or items, and for unknown
@@ -120,7 +120,8 @@ def judge(
             label = "clean" if change is None else change.label
             if progress is not None:
                 progress(f"{name}, {label}", (place * len(models) + number) / (len(changes) * len(models)))
-            trial = _Trial(bundle, dataset, indices, change, model, predictor(model), seed)
+            attacked = next(iter(models.values())) if label.startswith("transfer/") else model
+            trial = _Trial(bundle, dataset, indices, change, attacked, predictor(model), seed)
             metrics[name] = evaluate(trial.predict, trial, bundle.classes)
             values[name] = np.concatenate(trial.values)
         rows.append(_row(change, metrics, values, bundle.classes))
@@ -158,7 +159,7 @@ class _Trial:
         dataset: Any,
         indices: Sequence[int],
         change: Condition | Attack | None,
-        model: nn.Module,
+        attacked: nn.Module,
         predict: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
         seed: int,
     ) -> None:
@@ -168,7 +169,7 @@ class _Trial:
         self._preprocessing, self._classes = bundle.preprocessing, len(bundle.classes)
         self._condition = change if isinstance(change, Condition) else None
         self._attack = change if isinstance(change, Attack) else None
-        self._model, self._predict = model, predict
+        self._attacked_model, self._predict = attacked, predict
         self._targets: list[Any] = []  # of the items fetched since the last prediction
         self._done = 0
 
@@ -199,7 +200,7 @@ class _Trial:
         import torch
 
         assert self._attack is not None
-        model = PixelModel(self._model, self._preprocessing)
+        model = PixelModel(self._attacked_model, self._preprocessing)
         mean, std = model.mean, model.std
         pictures = (torch.from_numpy(images).to(mean.device) * std + mean).clamp(0, 1)
         labels = torch.from_numpy(targets).to(mean.device)
