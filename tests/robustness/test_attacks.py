@@ -113,6 +113,7 @@ def test_pixels_are_normalised_as_preprocessing_does():
 
 def test_names_choose():
     assert [a.label for a in choose(["pgd", "fgsm/8", "pgd/2"])] == ["pgd/2", "pgd/4", "fgsm/8"]
+    assert len(choose(["all"])) == 6
     for wrong in ("bim", "pgd/x", "bim/2"):
         with pytest.raises(EdgelaneError, match="attack"):
             choose([wrong])

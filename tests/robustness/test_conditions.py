@@ -66,9 +66,10 @@ def test_a_blurred_edge_is_as_wide_as_the_lens_says():
 def test_names_choose():
     assert [c.label for c in choose(["fog", "rain/light", "fog/light"])] == ["fog/light", "fog/strong", "rain/light"]
     assert choose([ALL[3]]) == [ALL[3]]
+    assert choose(["all"]) == list(ALL)
     assert len({c.label for c in ALL}) == len(ALL)
     assert {c.severity for c in ALL} == set(SEVERITIES)
-    with pytest.raises(EdgelaneError, match=r"unknown condition 'smog'; expected one of brighter.*fog"):
+    with pytest.raises(EdgelaneError, match=r"unknown condition 'smog'; expected all or one of brighter.*fog"):
         choose(["smog"])
 
 

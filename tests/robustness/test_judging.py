@@ -119,6 +119,18 @@ def test_class_values_by_hand():
     np.testing.assert_allclose(class_values(guess, target, 3), [[1 / 2, 1 / 2, np.nan]])
 
 
+def test_a_picture_without_labels_counts_for_nothing():
+    class Gaps(Fields):
+        def __getitem__(self, index):
+            image, mask = super().__getitem__(index)
+            return image, torch.full_like(mask, 255) if index == 0 else mask
+
+    models = {"dense": Brightest(masks=True), "int8": Brightest((0.0, 0.0, -9.0), masks=True)}
+    (row,) = judge(models, bundle(Gaps, test=6), conditions=(), attacks=()).rows
+    assert row.lost["int8"].items == 5
+    assert row.lost["int8"].lost == pytest.approx(40), "two of five"
+
+
 def test_what_cannot_be_judged_is_refused():
     data = bundle(test=6)
     with pytest.raises(EdgelaneError, match="found detection"):

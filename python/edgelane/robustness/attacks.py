@@ -86,7 +86,7 @@ ALL = tuple(Attack(method, radius) for method in METHODS for radius in RADII)
 
 
 def choose(wanted: Sequence[str | Attack]) -> list[Attack]:
-    """The attacks of that name: "pgd" stands for all of RADII, "pgd/2" for one radius of any size.
+    """The attacks of that name: "pgd" stands for all of RADII, "pgd/2" for one radius of any size, "all" for ALL.
 
     Raises EdgelaneError for an unknown name.
     """
@@ -97,12 +97,13 @@ def choose(wanted: Sequence[str | Attack]) -> list[Attack]:
         else:
             method, _, radius = entry.partition("/")
             try:
-                matches = [Attack(method, float(radius))] if radius else [a for a in ALL if a.method == method]
+                matches = [Attack(method, float(radius))] if radius else [a for a in ALL if method in (a.method, "all")]
             except ValueError:
                 matches = []
             if not matches:
                 raise EdgelaneError(
-                    f"unknown attack {entry!r}; expected {', '.join(METHODS)}, alone or with a radius: pgd/2"
+                    f"unknown attack {entry!r}; expected all or one of {', '.join(METHODS)}, "
+                    "alone or with a radius: pgd/2"
                 )
         found += [attack for attack in matches if attack not in found]
     return found

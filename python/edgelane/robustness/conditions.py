@@ -52,16 +52,16 @@ class Condition:
 
 
 def choose(wanted: Sequence[str | Condition]) -> list[Condition]:
-    """The conditions of that name: "fog" stands for all severities of fog, "fog/light" for one of them.
+    """The conditions of that name: "fog" stands for all severities of fog, "fog/light" for one of them, "all" for ALL.
 
     Raises EdgelaneError for an unknown name.
     """
     found: list[Condition] = []
     for entry in wanted:
-        matches = [entry] if isinstance(entry, Condition) else [c for c in ALL if entry in (c.name, c.label)]
+        matches = [entry] if isinstance(entry, Condition) else [c for c in ALL if entry in (c.name, c.label, "all")]
         if not matches:
             raise EdgelaneError(
-                f"unknown condition {entry!r}; expected one of {', '.join(_KINDS)}, "
+                f"unknown condition {entry!r}; expected all or one of {', '.join(_KINDS)}, "
                 f"alone or with {' or '.join(f'/{severity}' for severity in SEVERITIES)} behind it"
             )
         found += [condition for condition in matches if condition not in found]

@@ -134,8 +134,9 @@ def _row(
     first, *others = metrics
     lost: dict[str, Paired] = {}
     by_class: dict[str, list[ClassLoss]] = {}
+    labelled = ~np.isnan(values[first]).all(axis=1)
     for name in others:
-        lost[name] = compare(np.nanmean(values[first], axis=1), np.nanmean(values[name], axis=1))
+        lost[name] = compare(*(np.nanmean(values[which][labelled], axis=1) for which in (first, name)))
         pairs = {}
         for index, label in enumerate(classes):
             carried = ~np.isnan(values[first][:, index])
