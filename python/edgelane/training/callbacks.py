@@ -29,10 +29,10 @@ _STEPS_PER_TEXT = 10  # reading the loss makes the host wait for the GPU, which 
 
 
 class History(Callback):
-    """One row of figures per finished epoch, the losses and the task's `scores`; travels with the checkpoint."""
+    """One row per finished epoch, the losses and the named `figures`; travels with the checkpoint."""
 
-    def __init__(self, scores: Sequence[str]) -> None:
-        self._figures = ("train/loss", "val/loss", *scores)
+    def __init__(self, figures: Sequence[str]) -> None:
+        self._figures = ("train/loss", "val/loss", *figures)
         self.rows: list[dict[str, float]] = []
         self._started = 0.0
 

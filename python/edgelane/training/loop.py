@@ -24,6 +24,7 @@ from edgelane.errors import EdgelaneError
 from edgelane.tasks import check_trained
 from edgelane.training.callbacks import History, Identity, KeepWeights, ProgressBar
 from edgelane.training.config import TrainingConfig
+from edgelane.training.distillation import Distillation, Distiller
 from edgelane.training.loaders import TrainLoader, balance, validation_loader
 from edgelane.training.module import Learner
 from edgelane.training.objective import main_score
@@ -54,32 +55,67 @@ class Interrupted(EdgelaneError):
 
 
 def fit(
-    model: nn.Module, bundle: DataBundle, config: TrainingConfig, out: Path, *, callbacks: Sequence[pl.Callback] = ()
+    model: nn.Module,
+    bundle: DataBundle,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    distillation: Distillation | None = None,
 ) -> nn.Module:
     """Train `model` in place and return it in evaluation mode, on the CPU, with the weights of its best epoch.
 
     Writes `out`/checkpoints (best.pt and last.ckpt) and `out`/tensorboard, replacing those of an earlier run there
-    unless `config.resume` continues it. Raises EdgelaneError for a loss that is not a number, an empty split, a
-    checkpoint that belongs to another run, and, as Interrupted, Ctrl-C.
+    unless `config.resume` continues it. `distillation` adds its loss to the task's. Raises EdgelaneError for a loss
+    that is not a number, an empty split, a checkpoint that belongs to another run, a teacher that does not fit, and, as
+    Interrupted, Ctrl-C.
     """
-    return fit_with_history(model, bundle, config, out, callbacks=callbacks).model
+    return fit_with_history(model, bundle, config, out, callbacks=callbacks, distillation=distillation).model
 
 
 def fit_with_history(
-    model: nn.Module, bundle: DataBundle, config: TrainingConfig, out: Path, *, callbacks: Sequence[pl.Callback] = ()
+    model: nn.Module,
+    bundle: DataBundle,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    distillation: Distillation | None = None,
 ) -> FitResult:
     """`fit`, and what happened in each epoch."""
     check_trained(bundle.task, "data")
     for name in ("train", "val"):
         if len(getattr(bundle, name)) == 0:
             raise EdgelaneError(f"{bundle.name}: the {name} split is empty")
+    distiller = None if distillation is None else _attach(distillation, model, bundle, config)
+    try:
+        return _fit(model, bundle, config, out, callbacks, distiller)
+    finally:
+        if distiller is not None:
+            distiller.close()
+
+
+def _attach(distillation: Distillation, model: nn.Module, bundle: DataBundle, config: TrainingConfig) -> Distiller:
+    distillation.check(bundle)
+    example = torch.zeros(1, 3, bundle.preprocessing.height, bundle.preprocessing.width)
+    return distillation.attach(model, example, task=bundle.task, seed=config.seed)
+
+
+def _fit(
+    model: nn.Module,
+    bundle: DataBundle,
+    config: TrainingConfig,
+    out: Path,
+    callbacks: Sequence[pl.Callback],
+    distiller: Distiller | None,
+) -> FitResult:
     labels, weights = balance(bundle, config)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-
-    learner = Learner(model, config, bundle.task, len(bundle.classes), weights)
+    learner = Learner(model, config, bundle.task, len(bundle.classes), weights, distiller)
     keep = KeepWeights(out / "checkpoints", config)
-    history = History(list(learner.scores.keys()))
+    history = History([*learner.scores.keys(), *(() if distiller is None else ("train/distillation",))])
     identity = {
+        "distillation": None if distiller is None else distiller.identity(),
         "task": bundle.task,
         "config": config.to_dict(),
         "classes": list(bundle.classes),
@@ -179,8 +215,9 @@ def _check_same_run(path: Path, identity: dict[str, Any], config: TrainingConfig
     earlier = saved.get("edgelane") if isinstance(saved, dict) else None
     if not isinstance(earlier, dict):
         raise EdgelaneError(f"{path} is not a checkpoint of edgelane's training")
-    earlier = {"task": "classification", **earlier}  # what runs were before there were others
-    for name in ("data", "task", "classes", "preprocessing"):
+    # What runs were before there was anything else.
+    earlier = {"task": "classification", "distillation": None, **earlier}
+    for name in ("data", "task", "classes", "preprocessing", "distillation"):
         if earlier.get(name) != identity[name]:
             raise EdgelaneError(
                 f"cannot resume: {name} was {earlier.get(name)} and is now {identity[name]}; start a new run"

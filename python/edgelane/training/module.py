@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgelane.errors import EdgelaneError
 from edgelane.training.config import TrainingConfig
+from edgelane.training.distillation import Distiller
 from edgelane.training.objective import task_loss, task_scores
 
 
@@ -25,9 +26,11 @@ class Learner(pl.LightningModule):
         task: str,
         classes: int,
         weights: Sequence[float] | None,
+        distiller: Distiller | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.distiller = distiller
         self._config = config
         self._loss = task_loss(task, config, weights)
         self._validation_loss = task_loss(task)
@@ -38,7 +41,14 @@ class Learner(pl.LightningModule):
         """Loss of one batch. Raises EdgelaneError when the step before it left the numbers."""
         self._check_last_loss()
         images, labels = batch
-        loss = self._loss(self.model(images), labels)
+        outputs = self.model(images)
+        loss = self._loss(outputs, labels)
+        if self.distiller is not None:
+            imitation = self.distiller(images, outputs, labels)
+            self.log(
+                "train/distillation", imitation, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True
+            )
+            loss = loss + imitation
         self._last_loss = loss.detach()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         return loss
@@ -72,7 +82,7 @@ class Learner(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW or SGD, decay on weights alone; linear warm-up, then a cosine to zero, step by step."""
         config = self._config
-        groups = decay_groups(self.model, config.weight_decay)
+        groups = decay_groups(self, config.weight_decay)  # the model's parameters, and those of a distiller's adapters
         optimizer: torch.optim.Optimizer
         if config.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
