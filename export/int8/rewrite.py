@@ -69,6 +69,14 @@ class Int8:
         """The placement with more layers in float."""
         return self.graph.place(float_layers, self.residual)
 
+    def bias_of(self, layer: Layer, correction: Array) -> Array:
+        """A layer's bias with a correction as its int8 version adds it, float32 [oc]."""
+        weight, bias = self.network.constant(layer.weight), _corrected(self.network, layer, correction)
+        assert weight is not None
+        assert bias is not None
+        input_scale = np.float32(self.scales[layer.input])
+        return rounded_bias(bias, weight_scale(weight, layer.axis, bias, input_scale, self.per_channel), input_scale)
+
     def model(
         self,
         float_layers: Collection[str],
@@ -83,6 +91,15 @@ class Int8:
         """
         placement = self.place(float_layers)
         return _Writer(self.network, placement, self.scales, self.per_channel, corrections or {}, only).run()
+
+
+def _corrected(network: Network, layer: Layer, correction: Array | None) -> Array | None:
+    """A layer's bias with what is added to it, float32 [oc]; None where there is neither."""
+    bias = network.constant(layer.bias) if layer.bias else None
+    flat = None if bias is None else bias.reshape(-1)
+    if correction is None:
+        return flat
+    return correction.astype(np.float32) if flat is None else flat + correction.astype(np.float32)
 
 
 class _Writer:
@@ -163,9 +180,7 @@ class _Writer:
         weight = self.network.constant(layer.weight)
         assert weight is not None
         bias = self.network.constant(layer.bias) if layer.bias else None
-        flat = None if bias is None else bias.reshape(-1)
-        if layer.name in self.corrections:
-            flat = (0 if flat is None else flat) + self.corrections[layer.name].astype(np.float32)
+        flat = _corrected(self.network, layer, self.corrections.get(layer.name))
         input_scale = self.scales[layer.input]
         scale = weight_scale(weight, layer.axis, flat, input_scale, self.per_channel)
         levels = quantized_weight(weight, layer.axis, scale)

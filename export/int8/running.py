@@ -55,19 +55,30 @@ class Runner:
 def part_of(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """The part of a model that computes these values, which are its outputs."""
     graph, used = model.graph, set(outputs)
-    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    part.graph.name = graph.name
     live = []
     for node in reversed(graph.node):
         if used.intersection(node.output):
             used.update(reads(node))
             live.append(node)
+    inputs = [info for info in graph.input if info.name in used]
+    return model_of(model, live[::-1], inputs, outputs)
+
+
+def model_of(
+    model: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """A model of some of a model's nodes, with the constants that they read."""
+    graph = model.graph
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = graph.name
+    used = {value for node in nodes for value in reads(node)} | set(outputs)
     named = {info.name: info for info in (*graph.input, *graph.output)}
-    part.graph.node.extend(reversed(live))
+    part.graph.node.extend(nodes)
     part.graph.initializer.extend(entry for entry in graph.initializer if entry.name in used)
-    part.graph.input.extend(info for info in graph.input if info.name in used)
+    part.graph.input.extend(inputs)
     for name in outputs:
-        part.graph.output.append(
-            named.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        )
+        part.graph.output.append(named.get(name, onnx.ValueInfoProto(name=name)))
     return part
