@@ -16,7 +16,7 @@ from onnx import helper
 from edgelane.export.compiler.functions import reads
 from edgelane.export.int8.images import Samples
 from edgelane.export.int8.network import Array, Network
-from edgelane.export.int8.rewrite import Int8
+from edgelane.export.int8.rewrite import Int8, float_model
 from edgelane.export.int8.running import Runner, model_of
 from edgelane.export.int8.units import Layer
 
@@ -41,7 +41,7 @@ def bias_corrections(
     zeros = {layer.name: np.zeros(_channels(network, layer), np.float32) for layer in layers}
     walk = _Walk(int8.model(float_layers, corrections=zeros))
     layers = sorted(layers, key=lambda layer: walk.places[layer.output])
-    wanted = _float_means(network.model, layers, samples, indices, walk)
+    wanted = _float_means(float_model(int8.graph, int8.limits), layers, samples, indices, walk)
     corrections: dict[str, Array] = {}
     for number, layer in enumerate(layers):
         found = _Means([layer])

@@ -1,13 +1,12 @@
-"""Cross-layer equalisation: channels between two convolutions are scaled so that both have weights of like size.
+"""Cross-layer equalisation of an ONNX graph, as `edgelane.compression.equalize` does it and says why.
 
-Nagel, van Baalen, Blankevoort and Welling 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", section 4.1: with s = sqrt(r1 / r2) of the largest magnitudes of a channel in the first and the second
-layer, w1 / s and w2 * s compute the same where what stands between commutes with positive factors.
+Nagel et al. 2019, "Data-Free Quantization through Weight Equalization and Bias Correction": between two convolutions,
+channels are divided by s and multiplied by s again, so that one scale for the activation serves all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,84 +18,88 @@ from edgelane.export.int8.placement import Graph
 from edgelane.export.int8.running import Runner
 from edgelane.export.int8.units import Layer, Unit
 
-ROUNDS, CLOSE = 20, 1e-3  # until no factor is further from 1 than this
 BATCH = 16
-# One channel's values are scaled by a positive factor before or after these.
-_COMMUTE = ("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout")
+_SPREAD = 256.0  # between the scales of a tensor's channels: below this share of the range int8 has no levels
+# A positive factor in a channel passes through these unchanged.
+_LINEAR = ("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two convolutions; `limit`: the upper bound of a Clip from 0 between them, or None."""
+    """Two convolutions; `between`: the value that the second one reads; `clamps`: results of Clip from 0 on the way,
+    each with its upper limit.
+    """
 
     first: Layer
     second: Layer
-    limit: float | None
+    between: str
+    clamps: dict[str, float]
 
 
-def equalize(graph: Graph, samples: Samples, indices: Sequence[int]) -> list[tuple[str, str]]:
-    """Equalise the weights of the graph's network in place; return the names of the pairs.
-
-    A Clip does not commute: a channel that reaches its limit on these samples keeps its scale, and no other is scaled
-    to where it would. So the model computes the same on them.
+@dataclass(frozen=True)
+class Equalized:
+    """`pairs`: names of the convolutions. `limits`: what was Clip is Relu, and its result should be no more than this
+    in each channel, float32 [channels]. int8 saturates there anyway; where the result stays float, Min has to do it.
     """
-    pairs = find_pairs(graph)
+
+    pairs: list[tuple[str, str]]
+    limits: dict[str, Array]
+
+
+def equalize(graph: Graph, samples: Samples, indices: Sequence[int], skip: Collection[str] = ()) -> Equalized:
+    """Equalise the weights of the graph's network in place. `skip`: names of layers that stay as they are."""
     network = graph.network
-    reached = _reached(network.model, [pair.first for pair in pairs if pair.limit is not None], samples, indices)
-    weights = {layer.weight: _array(network, layer.weight) for pair in pairs for layer in (pair.first, pair.second)}
-    biases = {pair.first.bias: _array(network, pair.first.bias) for pair in pairs if pair.first.bias}
-    for _ in range(ROUNDS):
-        largest = 0.0
-        for pair in pairs:
-            factor = _factor(pair, weights, reached)
-            largest = max(largest, float(np.abs(np.log(factor)).max(initial=0)))
-            first, second = pair.first, pair.second
-            weights[first.weight] = weights[first.weight] / factor.reshape(-1, 1, 1, 1)
-            if first.bias:
-                biases[first.bias] = biases[first.bias] / factor
-            if pair.limit is not None:
-                reached[first.name] = reached[first.name] / factor
-            weights[second.weight] = weights[second.weight] * _by_input(second, weights[second.weight], factor)
-        if largest < CLOSE:
-            break
-    for name, value in {**weights, **biases}.items():
-        set_initializer(network.model, name, value.astype(np.float32))
-    return [(pair.first.name, pair.second.name) for pair in pairs]
+    pairs = find_pairs(graph, skip)
+    ranges = _ranges(network.model, [pair.between for pair in pairs], samples, indices)
+    constants: dict[str, Array] = {}
+    limits: dict[str, Array] = {}
+    for pair in pairs:
+        first, second = pair.first, pair.second
+        for name in filter(None, (first.weight, first.bias, second.weight)):
+            constants.setdefault(name, _float64(network, name))
+        factor = _factor(pair, constants[second.weight], ranges[pair.between])
+        constants[first.weight] = constants[first.weight] / factor.reshape(-1, 1, 1, 1)
+        if first.bias:
+            constants[first.bias] = constants[first.bias] / factor
+        constants[second.weight] = constants[second.weight] * _by_input(second, constants[second.weight], factor)
+        for value, limit in pair.clamps.items():
+            limits[value] = (limit / factor).astype(np.float32)
+    for name, changed in constants.items():
+        set_initializer(network.model, name, changed.astype(np.float32))
+    for node in network.model.graph.node:
+        if node.output and node.output[0] in limits:
+            node.op_type = "Relu"
+            del node.input[1:]
+    return Equalized([(pair.first.name, pair.second.name) for pair in pairs], limits)
 
 
-def find_pairs(graph: Graph) -> list[Pair]:
-    """Convolutions of which the second alone reads the first, through functions that commute, or a Clip from 0."""
+def find_pairs(graph: Graph, skip: Collection[str]) -> list[Pair]:
+    """Convolutions of which the second alone reads the first, with nothing between that minds a factor in a channel."""
     network, pairs = graph.network, []
-    for layer in graph.layers:
-        if layer.reason or layer.node.op_type != "Conv" or not _own(network, layer):
-            continue
-        value, limit = layer.output, None
-        while True:
-            if value in network.outputs or len(network.readers[value]) != 1:
-                break
-            unit = graph.readers.get(value, [None])[0]
-            if unit is None:
-                break
+    for first in graph.layers:
+        value, clamps = first.output, dict[str, float]()
+        while _takes_part(first, network, skip) and network.only_reader(value) is not None and graph.readers.get(value):
+            unit = graph.readers[value][0]
             if unit.layer is not None:
-                second = unit.layer
-                if not second.reason and second.node.op_type == "Conv" and _own(network, second):
-                    pairs.append(Pair(layer, second, limit))
+                if _takes_part(unit.layer, network, skip):
+                    pairs.append(Pair(first, unit.layer, value, clamps))
                 break
-            bound = _clip_from_zero(unit, network)
-            if bound is not None:
-                limit = bound if limit is None else min(limit, bound)
-            elif len(unit.nodes) != 1 or unit.nodes[0].op_type not in _COMMUTE or unit.kind == "other":
+            limit = clamp_limit(unit, network)
+            if limit is not None:
+                clamps[unit.outputs[0]] = limit
+            elif len(unit.nodes) != 1 or unit.nodes[0].op_type not in _LINEAR or unit.kind == "other":
                 break
             value = unit.outputs[0]
     return pairs
 
 
-def _own(network: Network, layer: Layer) -> bool:
-    """Whether no other node reads a layer's constants."""
-    return all(len(network.readers[name]) == 1 for name in (layer.weight, layer.bias) if name)
+def _takes_part(layer: Layer, network: Network, skip: Collection[str]) -> bool:
+    """Whether a layer is a convolution that may be int8 and whose constants no other node reads."""
+    own = all(len(network.readers[name]) == 1 for name in (layer.weight, layer.bias) if name)
+    return own and layer.node.op_type == "Conv" and not layer.reason and layer.name not in skip
 
 
-def _clip_from_zero(unit: Unit, network: Network) -> float | None:
+def clamp_limit(unit: Unit, network: Network) -> float | None:
     """The upper bound of a unit that is Clip(0, bound)."""
     node = unit.nodes[0]
     if len(unit.nodes) != 1 or node.op_type != "Clip" or len(node.input) < 3:
@@ -105,30 +108,29 @@ def _clip_from_zero(unit: Unit, network: Network) -> float | None:
     return float(high.reshape(())) if low is not None and high is not None and not low.any() else None
 
 
-def _array(network: Network, name: str) -> Array:
+def _float64(network: Network, name: str) -> Array:
     value = network.constant(name)
     assert value is not None
     return value.astype(np.float64)
 
 
-def _factor(pair: Pair, weights: dict[str, Array], reached: dict[str, Array]) -> Array:
-    """What each channel between the two layers is divided by, float64 [c]."""
-    first = np.abs(weights[pair.first.weight]).max(axis=(1, 2, 3))
-    second = _input_ranges(pair.second, weights[pair.second.weight])
-    alive = (first > 0) & (second > 0)
-    factor = np.sqrt(np.where(alive, first, 1.0) / np.where(alive, second, 1.0))
-    if pair.limit is not None:
-        most = reached[pair.first.name]
-        factor = np.where(most >= pair.limit, 1.0, np.maximum(factor, most / pair.limit))
-    return factor
-
-
-def _input_ranges(layer: Layer, weight: Array) -> Array:
-    """The largest magnitude by which a layer multiplies each input channel, [ic]."""
-    groups = attribute(layer.node, "group", 1)
-    split = np.abs(weight).reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-    largest: Array = split.max(axis=(1, 3)).reshape(-1)
-    return largest
+def _factor(pair: Pair, weight: Array, ranges: Array) -> Array:
+    """What the channels between a pair are divided by, float64 [c]. The largest range stays what it was."""
+    largest = ranges.max()
+    if largest == 0:
+        return np.ones_like(ranges)
+    ranges = np.maximum(ranges, largest / _SPREAD)
+    if weight.shape[1] == 1:
+        factor = ranges
+    else:
+        groups = attribute(pair.second.node, "group", 1)
+        rows = np.abs(weight).reshape(groups, -1, weight.shape[1], weight[0, 0].size).max(3)
+        shares = (rows / np.maximum(rows.max(2, keepdims=True), np.finfo(np.float32).tiny)).max(1).reshape(-1)
+        factor = np.sqrt(ranges / np.maximum(shares, 1 / _SPREAD))
+    factor = factor * ((ranges / factor).max() / largest)
+    for limit in pair.clamps.values():
+        factor = np.minimum(factor, max(1.0, limit / float(largest)))
+    return np.asarray(factor)
 
 
 def _by_input(layer: Layer, weight: Array, factor: Array) -> Array:
@@ -138,16 +140,14 @@ def _by_input(layer: Layer, weight: Array, factor: Array) -> Array:
     return spread[:, :, None, None]
 
 
-def _reached(
-    model: onnx.ModelProto, layers: Sequence[Layer], samples: Samples, indices: Sequence[int]
+def _ranges(
+    model: onnx.ModelProto, values: Sequence[str], samples: Samples, indices: Sequence[int]
 ) -> dict[str, Array]:
-    """The largest value of each output channel of layers, at least 0, float64 [oc] by the layer's name."""
-    if not layers:
-        return {}
-    runner = Runner(model, [layer.output for layer in layers])
+    """The largest magnitude of each channel of values [n, c, h, w], float64 [c]."""
+    runner = Runner(model, values)
     found: dict[str, Array] = {}
     for _, feeds in samples.batches(indices, BATCH):
-        for layer, value in zip(layers, runner.run(feeds), strict=True):
-            most = np.maximum(value.max(axis=(0, 2, 3)), 0.0).astype(np.float64)
-            found[layer.name] = np.maximum(found.get(layer.name, most), most)
+        for name, value in zip(values, runner.run(feeds), strict=True):
+            largest = np.abs(value).max(axis=(0, 2, 3)).astype(np.float64)
+            found[name] = np.maximum(found.get(name, largest), largest)
     return found

@@ -56,17 +56,16 @@ class Graph:
         return Placement(*self._share_scales([value for value in values if wanted[value]]), layers)
 
     def _leave_unrounded(self, add: Unit, order: list[str], wanted: dict[str, bool]) -> None:
-        """Let the later of the operands that are convolutions of this addition alone go into it as it is."""
+        """Let the later of the operands that are layers' results for this addition alone go into it as it is."""
         operands = list(dict.fromkeys(add.reads))
         ends = [value for value in operands if self._ends_in(value, add)]
         if len(operands) == 2 and ends:
             wanted[max(ends, key=order.index)] = False
 
     def _ends_in(self, value: str, add: Unit) -> bool:
-        """Whether a value is the result of a convolution that only this addition reads."""
-        unit = self.makers.get(value)
-        convolution = unit is not None and unit.kind == "weight" and unit.nodes[0].op_type == "Conv"
-        return convolution and self.network.only_reader(value) is not None and self.readers[value] == [add]
+        """Whether a value is a layer's result that only this addition reads."""
+        layer = self.kind(value) == "weight"
+        return layer and self.network.only_reader(value) is not None and self.readers[value] == [add]
 
     def _share_scales(self, quantized: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
         """One scale for what is moved or joined without being computed; it has the name of the first value that is

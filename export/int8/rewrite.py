@@ -52,16 +52,29 @@ def rounded_bias(bias: Array, scale: Array, input_scale: np.float32) -> Array:
     return (np.clip(np.rint(bias / step), -(2.0**31), 2.0**31 - 1) * step).astype(np.float32)
 
 
+def float_model(graph: Graph, limits: Mapping[str, Array]) -> onnx.ModelProto:
+    """The network's model with the limits of `Equalized`, which computes what it did before it was equalised."""
+    nothing = Placement({}, {}, [])
+    return _Writer(Int8(graph, nothing, {}, limits=limits), nothing, {}, ()).run() if limits else graph.network.model
+
+
 class Int8:
     """A float network with the scales that calibration found, from which int8 models are made.
 
-    placement: with all the layers in int8 that may be; scales: of its values.
+    placement: with all the layers in int8 that may be; scales: of its values; limits: see `Equalized`.
     """
 
     def __init__(
-        self, graph: Graph, placement: Placement, scales: Mapping[str, float], residual: str, per_channel: bool
+        self,
+        graph: Graph,
+        placement: Placement,
+        scales: Mapping[str, float],
+        residual: str = "both",
+        per_channel: bool = True,
+        limits: Mapping[str, Array] | None = None,
     ) -> None:
         self.network, self.graph, self.placement = graph.network, graph, placement
+        self.limits = limits or {}
         self.scales = {value: scales[origin] for value, origin in placement.quantized.items()}
         self.residual, self.per_channel = residual, per_channel
 
@@ -89,8 +102,7 @@ class Int8:
         float_layers: names of all layers that stay float. corrections: what is added to the biases of layers, by name.
         only: names of layers that are int8, with their inputs, while all else stays float.
         """
-        placement = self.place(float_layers)
-        return _Writer(self.network, placement, self.scales, self.per_channel, corrections or {}, only).run()
+        return _Writer(self, self.place(float_layers), corrections or {}, only).run()
 
 
 def _corrected(network: Network, layer: Layer, correction: Array | None) -> Array | None:
@@ -104,18 +116,11 @@ def _corrected(network: Network, layer: Layer, correction: Array | None) -> Arra
 
 class _Writer:
     def __init__(
-        self,
-        network: Network,
-        placement: Placement,
-        scales: Mapping[str, float],
-        per_channel: bool,
-        corrections: Mapping[str, Array],
-        only: Collection[str] | None,
+        self, int8: Int8, placement: Placement, corrections: Mapping[str, Array], only: Collection[str] | None
     ) -> None:
-        self.network = network
-        self.placement = placement
-        self.scales = {value: np.float32(scale) for value, scale in scales.items()}
-        self.per_channel = per_channel
+        self.network, self.placement, self.limits = int8.network, placement, int8.limits
+        self.scales = {value: np.float32(scale) for value, scale in int8.scales.items()}
+        self.per_channel = int8.per_channel
         self.corrections = corrections
         layers = placement.layers if only is None else [layer for layer in placement.layers if layer.name in only]
         self.by_node = {id(layer.node): layer for layer in layers}
@@ -124,7 +129,7 @@ class _Writer:
         wanted = placement.quantized if only is None else dict.fromkeys(layer.input for layer in layers)
         self.quantized = {value: placement.quantized[value] for value in wanted}
         self.model = onnx.ModelProto()
-        self.names = Names(network.model)
+        self.names = Names(self.network.model)
         self.rounded: dict[str, str] = {}  # value -> its dequantised version
         self.biases: dict[int, str] = {}  # id of an addition -> its new constant
         self.nodes: list[onnx.NodeProto] = []
@@ -148,6 +153,7 @@ class _Writer:
                 copy.input[:] = [
                     self.biases.get(id(node), v) if v == self.adds[id(node)].bias else v for v in copy.input
                 ]
+            self.keep_limit(copy)
             self.nodes += [copy, *self.behind]
             self.behind = []
             for value in node.output:
@@ -169,6 +175,18 @@ class _Writer:
             name = self.names.new(f"{value}/{op}")
             self.nodes.append(helper.make_node(op, [source, *parameters], [target], name=name))
         self.rounded[value] = rounded
+
+    def keep_limit(self, node: onnx.NodeProto) -> None:
+        """Put Min behind a Relu whose result is limited and is not rounded to int8, which would limit it."""
+        limit = self.limits.get(node.output[0]) if node.output else None
+        if limit is None or node.output[0] in self.quantized:
+            return
+        value = node.output[0]
+        node.output[0] = self.names.new(f"{value}.unlimited")
+        bound = self.constant(f"{value}.limit", limit.reshape(-1, 1, 1))
+        self.behind.append(
+            helper.make_node("Min", [node.output[0], bound], [value], name=self.names.new(f"{value}/Min"))
+        )
 
     def constant(self, name: str, value: Array) -> str:
         name = self.names.new(name)

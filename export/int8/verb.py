@@ -17,13 +17,13 @@ from edgelane._version import __version__
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.onnx_file import first_line
 from edgelane.export.int8.bias import bias_corrections
-from edgelane.export.int8.equalize import equalize
+from edgelane.export.int8.equalize import Equalized, equalize
 from edgelane.export.int8.images import PictureOptions, Samples
 from edgelane.export.int8.judge import Judge, Verdict
 from edgelane.export.int8.network import Array, Network
 from edgelane.export.int8.placement import RESIDUALS, Graph
 from edgelane.export.int8.ranges import observe
-from edgelane.export.int8.rewrite import Int8
+from edgelane.export.int8.rewrite import Int8, float_model
 from edgelane.export.int8.sensitivity import LayerSensitivity, sensitivity
 from edgelane.export.int8.source import Source, read_source
 from edgelane.files import atomic_path, write_json
@@ -136,7 +136,7 @@ class _Run:
         if self.out.exists() and self.path.exists() and self.out.samefile(self.path):
             raise EdgelaneError(f"the int8 model would replace {self.path}: choose another name for it")
         self.sensitivity: list[LayerSensitivity] = []
-        self.equalized: list[tuple[str, str]] = []
+        self.equalized = Equalized([], {})
         self.kept: dict[str, str] = {}  # float layers with the reason
 
     def stage(self, name: str) -> Callable[[float], None]:
@@ -161,14 +161,15 @@ class _Run:
         self.judge = Judge(source.original, self.samples, self.judging)
         self._check_same(network.model)
         if settings.equalize:
-            self.equalized = equalize(graph, self.samples, self.calibrating)
-            network = Network(network.model, network.types)
-            graph = Graph(network)
-            self._check_same(network.model)
+            self.equalized = equalize(graph, self.samples, self.calibrating, self.kept)
+            graph = Graph(Network(network.model, network.types))
+        exact = float_model(graph, self.equalized.limits)
+        if settings.equalize:
+            self._check_same(exact)
         placement = graph.place(self.kept, settings.residual)
-        observers = observe(network.model, placement.sources, self.samples, self.calibrating, self.stage("calibrating"))
+        observers = observe(exact, placement.sources, self.samples, self.calibrating, self.stage("calibrating"))
         scales = {origin: observer.scale(settings.method) for origin, observer in observers.items()}
-        self.int8 = Int8(graph, placement, scales, settings.residual, settings.per_channel)
+        self.int8 = Int8(graph, placement, scales, settings.residual, settings.per_channel, self.equalized.limits)
         model, verdict = self._through_gate()
         if settings.sensitivity:
             self._find_sensitivity()
@@ -273,7 +274,7 @@ class _Run:
             "layers": self._layers(),
             "scales": {value: self.int8.scales[value] for value in placement.quantized},
             "sensitivity": [entry.to_dict() for entry in self.sensitivity],
-            "equalized": [list(pair) for pair in self.equalized],
+            "equalized": [list(pair) for pair in self.equalized.pairs],
             "duration_s": time.perf_counter() - started,
         }
         write_json(self.out.with_suffix(".json"), report)

@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from int8_networks import images, unequal
 from onnx import numpy_helper
 from small_networks import Branches, Residual, randomised
 from torch import nn
 
 from edgelane.compression import quantization_scales, quantize_model
+from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear
 from edgelane.export.int8 import quantize_onnx
 from edgelane.export.onnx import export_module
 
@@ -41,14 +43,14 @@ def history_of(value: str, makers: dict[str, Any], depth: int = 12) -> str:
 @pytest.mark.parametrize("network", [Residual, Branches])
 def test_same_placement_scales_and_weights(network: type[nn.Module], tmp_path: Path) -> None:
     model = randomised(network())
-    images = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    pictures = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     folder = tmp_path / "images"
     folder.mkdir()
-    np.save(folder / "images.npy", images.numpy())
-    export_module(model, images[:1], tmp_path / "float.onnx", {})
+    np.save(folder / "images.npy", pictures.numpy())
+    export_module(model, pictures[:1], tmp_path / "float.onnx", {})
     order = np.random.default_rng(0).permutation(40)  # what the seed 0 chooses
-    batches = [images[order[:32]], images[order[32:]]]
-    export_module(quantize_model(model, batches), images[:1], tmp_path / "torch.onnx", {})
+    batches = [pictures[order[:32]], pictures[order[32:]]]
+    export_module(quantize_model(model, batches), pictures[:1], tmp_path / "torch.onnx", {})
     quantize_onnx(tmp_path / "float.onnx", folder, tmp_path / "out.onnx")
     wanted, found = rounded_values(tmp_path / "torch.onnx"), rounded_values(tmp_path / "out.onnx")
     assert len(found) > 8
@@ -63,6 +65,36 @@ def test_same_placement_scales_and_weights(network: type[nn.Module], tmp_path: P
         report = quantize_onnx(tmp_path / "float.onnx", folder, tmp_path / "out.onnx", method=method)
         scales = quantization_scales(quantize_model(model, batches, method=method))
         assert sorted(set(report["scales"].values())) == pytest.approx(sorted(scales.values()), rel=1e-4)
+
+
+def test_same_equalisation_and_corrections(tmp_path: Path) -> None:
+    model, batches = unequal(), images(4)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    everything = torch.cat(batches)
+    np.save(folder / "images.npy", everything.numpy())
+    export_module(model, everything[:1], tmp_path / "float.onnx", {})
+    order = np.random.default_rng(0).permutation(32)
+    quantized = quantize_model(model, [everything[order]], equalize=True, bias_correction=True)
+    report = quantize_onnx(
+        tmp_path / "float.onnx", folder, tmp_path / "out.onnx", equalize=True, bias_correction=True, residual="both"
+    )
+    assert len(report["equalized"]) == 2
+    scales = quantization_scales(quantized)
+    assert sorted(set(report["scales"].values())) == pytest.approx(sorted(scales.values()), rel=1e-3)
+    levels, found = integers(tmp_path / "out.onnx"), 0
+    for name, layer in quantized.named_modules():
+        if isinstance(layer, (QuantizedConv2d, QuantizedLinear)):
+            found += 1
+            weight = layer.weight.detach()
+            per_channel = weight.abs().flatten(1).amax(1).reshape(-1, *[1] * (weight.dim() - 1))
+            assert np.abs(levels[f"{name}.weight"] - (weight / per_channel * 127).numpy()).max() < 0.51
+    assert found == len(levels) == 6
+    plain = onnx.load(tmp_path / "out.onnx")
+    biases = {entry.name: numpy_helper.to_array(entry) for entry in plain.graph.initializer if "bias" in entry.name}
+    for name, value in biases.items():
+        expected = quantized.get_parameter(name).detach().numpy()
+        assert np.abs(value - expected).max() < 0.02 * np.abs(expected).max(), name
 
 
 def integers(path: Path) -> dict[str, np.ndarray[Any, Any]]:

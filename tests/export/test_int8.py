@@ -17,7 +17,11 @@ from onnx_cases import Array, compiled, graph_model, normal, onnxruntime_outputs
 
 from edgelane.errors import EdgelaneError
 from edgelane.export.int8 import quantize_onnx
-from edgelane.export.int8.rewrite import quantized_weight, rounded_bias, weight_scale
+from edgelane.export.int8.equalize import equalize
+from edgelane.export.int8.images import PictureOptions, Samples
+from edgelane.export.int8.network import Network
+from edgelane.export.int8.placement import Graph
+from edgelane.export.int8.rewrite import Int8, float_model, quantized_weight, rounded_bias, weight_scale
 from edgelane.export.int8.source import read_source
 from edgelane.export.int8.verb import GateError
 from edgelane.export.lint import lint
@@ -143,59 +147,61 @@ def test_bias_correction_takes_the_mean_error_back(small: Path, tmp_path: Path) 
     assert errors[True] < 0.1 * errors[False]
 
 
-def test_equalisation_keeps_the_function_and_levels_the_ranges(tmp_path: Path) -> None:
-    body = """{
-        a = Conv(x, first.weight, first.bias)
-        b = Clip(a, zero, six)
-        c = Conv<group = 8>(b, second.weight, second.bias)
-        d = Relu(c)
-        e = Conv(d, third.weight)
-        y = GlobalAveragePool(e)
-    }"""
+INVERTED = """{
+    a = Conv(x, first.weight, first.bias)
+    b = Clip(a, zero, six)
+    c = Conv<group = 8>(b, second.weight, second.bias)
+    d = Relu(c)
+    e = Conv(d, third.weight)
+    y = GlobalAveragePool(e)
+}"""
+
+
+def inverted(folder: Path) -> Path:
+    """An inverted bottleneck whose channels differ a thousandfold, the last beyond the limit."""
+    spread = np.geomspace(0.003, 3, 8).astype(np.float32)
     constants = {
-        "first.weight": normal(8, 3, 1, 1) * np.geomspace(0.001, 0.3, 8).astype(np.float32).reshape(8, 1, 1, 1),
-        "first.bias": normal(8, seed=1) * 0.01,
+        "first.weight": normal(8, 3, 1, 1) * spread.reshape(8, 1, 1, 1),
+        "first.bias": normal(8, seed=1) * spread,
         "zero": np.float32(0),
         "six": np.float32(6),
         "second.weight": normal(8, 1, 1, 1, seed=2),
-        "second.bias": normal(8, seed=3) * 0.01,
-        "third.weight": normal(4, 8, 1, 1, seed=4),
+        "second.bias": normal(8, seed=3) * spread,
+        "third.weight": normal(4, 8, 1, 1, seed=4) / spread.reshape(1, 8, 1, 1),
     }
-    path = saved(tmp_path, body, constants, "(float[n,3,8,8] x) => (float[n,4,1,1] y)")
-    images = calibration(tmp_path)
-    plain = quantize_onnx(path, images, tmp_path / "plain.onnx", per_channel=False)
-    report = quantize_onnx(path, images, tmp_path / "out.onnx", per_channel=False, equalize=True)
+    return saved(folder, INVERTED, constants, "(float[n,3,8,8] x) => (float[n,4,1,1] y)")
+
+
+def test_equalisation_levels_the_channels_that_share_a_scale(tmp_path: Path) -> None:
+    path, images = inverted(tmp_path), calibration(tmp_path)
+    plain = quantize_onnx(path, images, tmp_path / "plain.onnx")
+    report = quantize_onnx(path, images, tmp_path / "out.onnx", equalize=True)
     assert report["equalized"] == [["first", "second"], ["second", "third"]]
-    assert report["sqnr_db"]["y"] > plain["sqnr_db"]["y"] + 6
-    ranges = np.abs(initializers(tmp_path / "out.onnx")["first.weight"].astype(int)).max(axis=(1, 2, 3))
-    before = np.abs(initializers(tmp_path / "plain.onnx")["first.weight"].astype(int)).max(axis=(1, 2, 3))
-    assert ranges.min() > 4 * before.min()
+    assert report["sqnr_db"]["y"] > plain["sqnr_db"]["y"] + 10
+    assert "Clip" not in ops(tmp_path / "out.onnx")
+    assert "Min" not in ops(tmp_path / "out.onnx")
+    kept = quantize_onnx(path, images, tmp_path / "kept.onnx", equalize=True, float_layers=["second"])
+    assert kept["equalized"] == []
 
 
-def test_a_clip_that_is_reached_keeps_its_channels_scale(tmp_path: Path) -> None:
-    body = "{ a = Conv(x, first.weight) b = Clip(a, zero, one) y = Conv(b, second.weight) }"
-    weight = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * np.array([4, 0.01, 0.02], np.float32).reshape(3, 1, 1, 1)
-    constants = {
-        "first.weight": weight,
-        "zero": np.float32(0),
-        "one": np.float32(1),
-        "second.weight": normal(4, 3, 1, 1),
-    }
-    path = saved(tmp_path, body, constants, "(float[n,3,8,8] x) => (float[n,4,8,8] y)")
-    from edgelane.export.int8.equalize import equalize
-    from edgelane.export.int8.images import PictureOptions, Samples
-    from edgelane.export.int8.placement import Graph
-
+def test_an_equalised_model_keeps_its_limits_where_it_is_float(tmp_path: Path) -> None:
+    path = inverted(tmp_path)
     source = read_source(path)
     samples = Samples(calibration(tmp_path), source.original, PictureOptions())
-    assert equalize(Graph(source.network), samples, range(12)) == [("first", "second")]
-    changed = {entry.name: numpy_helper.to_array(entry) for entry in source.model.graph.initializer}
-    assert changed["first.weight"][0, 0, 0, 0] == 4
-    assert changed["first.weight"][1, 1, 0, 0] > 0.05
-    feeds = {"x": np.load(tmp_path / "images" / "x.npy")}
+    found = equalize(Graph(source.network), samples, range(12))
+    assert list(found.limits) == ["b"]
+    graph = Graph(Network(source.model, source.network.types))
+    feeds = {"x": 3 * normal(6, 3, 8, 8, seed=77)}  # further than calibration went
     wanted = onnxruntime_outputs(path, feeds)["y"]
-    found = onnxruntime_outputs(source.model.SerializeToString(), feeds)["y"]
-    assert np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    assert np.abs(wanted - onnxruntime_outputs(source.model.SerializeToString(), feeds)["y"]).max() > 0.1
+    same = float_model(graph, found.limits)
+    assert np.allclose(onnxruntime_outputs(same.SerializeToString(), feeds)["y"], wanted, rtol=1e-4, atol=1e-4)
+    placement = graph.place()
+    scales = dict.fromkeys(placement.sources, 0.05)
+    int8 = Int8(graph, placement, scales, limits=found.limits)
+    assert [node.op_type for node in int8.model({"second"}).graph.node].count("Min") == 1
+    assert [node.op_type for node in int8.model((), only={"first"}).graph.node].count("Min") == 1
+    assert [node.op_type for node in int8.model(()).graph.node].count("Min") == 0
 
 
 def test_activations_in_pieces_are_not_cut(tmp_path: Path) -> None:
