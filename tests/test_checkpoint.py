@@ -53,6 +53,31 @@ def test_build_gives_the_network_in_evaluation_mode():
     assert torch.equal(model(x), reference(x))
 
 
+def test_task_and_width_come_back_and_older_files_have_neither(tmp_path):
+    saved = checkpoint()
+    saved.model_name, saved.task, saved.model_options = "fpn_mobilenet_v2", "segmentation", {"width": 0.25}
+    network = models.create("fpn_mobilenet_v2", 3, task="segmentation", width=0.25).eval()
+    saved.state_dict = network.state_dict()
+    saved.save(tmp_path / "model.pt")
+    x = torch.randn(1, 3, 48, 64)
+    assert torch.equal(Checkpoint.load(tmp_path / "model.pt").build()(x), network(x))
+    saved.model_options = {}
+    with pytest.raises(EdgelaneError, match="weights do not fit fpn_mobilenet_v2 with 3 classes"):
+        saved.build()
+    saved.model_options = {"depth": 3}
+    with pytest.raises(EdgelaneError, match="was made with depth, which this edgelane .* does not know: update it"):
+        saved.build()
+    saved.model_options = {"width": "half"}
+    with pytest.raises(EdgelaneError, match="width: expected a factor above 0 and up to 4, found 'half'"):
+        saved.build()
+
+    checkpoint().save(tmp_path / "old.pt")
+    content = torch.load(tmp_path / "old.pt", weights_only=True)
+    del content["model_options"]
+    torch.save(content, tmp_path / "old.pt")
+    assert Checkpoint.load(tmp_path / "old.pt").model_options == {}
+
+
 def test_build_names_weights_that_do_not_fit():
     saved = checkpoint()
     saved.classes = ("one", "two")

@@ -127,8 +127,13 @@ class Checkpoint:
         """
         from edgelane import models
 
-        options = {key: value for key, value in self.model_options.items() if key in ("width",)}
-        model = models.create(self.model_name, len(self.classes), task=self.task, **options)
+        unknown = set(self.model_options) - {"width"}
+        if unknown:
+            raise EdgelaneError(
+                f"{self.model_name} was made with {', '.join(sorted(unknown))}, which this edgelane {__version__} does "
+                "not know: update it"
+            )
+        model = models.create(self.model_name, len(self.classes), task=self.task, **self.model_options)
         try:
             if self.compression is None:
                 model.load_state_dict(self.state_dict)

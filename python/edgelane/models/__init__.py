@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from typing import TYPE_CHECKING, Any
 
 from edgelane.errors import EdgelaneError
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 # By default these two have auxiliary classifiers: more outputs in training, which a deployed network does not have.
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 _AUXILIARY_KEYS = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")
+WIDEST = 4
 _PRETRAINED_CLASSES = {"classification": 1000, "segmentation": 21}  # ImageNet; Pascal VOC
 
 
@@ -52,8 +52,8 @@ def create(
         raise EdgelaneError(f"there is no torchvision {task} model {name!r}: {hint}")
     if num_classes < 1:
         raise EdgelaneError(f"{name}: expected at least one class, found {num_classes}")
-    if not (math.isfinite(width) and 0 < width <= 4):
-        raise EdgelaneError(f"width: expected a factor above 0 and up to 4, found {width}")
+    if not isinstance(width, (int, float)) or not 0 < width <= WIDEST:
+        raise EdgelaneError(f"width: expected a factor above 0 and up to {WIDEST}, found {width!r}")
     if width != 1 and pretrained:
         raise EdgelaneError(f"there are no pretrained weights of {name} with width {width}: leave one of the two out")
     if task == "segmentation":
