@@ -46,7 +46,6 @@ def layer_figure(content: Mapping[str, Any], model: nn.Module | None = None) -> 
         rows.append(row)
     columns = {
         "layer": lambda row: row["name"],
-        "operator": lambda row: row.get("op", ""),
         "weight": lambda row: "x".join(map(str, row.get("shape", ()))),
         "format": lambda row: f"{row['format']} ({kept[row['name']]})" if row["name"] in kept else row["format"],
         "density": lambda row: percent(row.get("density"), 0),
@@ -57,7 +56,9 @@ def layer_figure(content: Mapping[str, Any], model: nn.Module | None = None) -> 
         "measured, µs": lambda row: number(row.get("measured_us"), "{:.1f}"),
         "predicted, µs": lambda row: number(row.get("predicted_us"), "{:.1f}"),
         "pays from": lambda row: percent(row.get("overtakes_at"), 0),
-        "sensitivity": lambda row: _sensitivity(sensitive.get(row["name"])),
+        "alone loses, points": lambda row: number(sensitive.get(row["name"], {}).get("drop"), "{:.2f}"),
+        "SQNR alone, dB": lambda row: number(sensitive.get(row["name"], {}).get("sqnr_db"), "{:.1f}"),
+        "alone disturbs outputs by": lambda row: percent(sensitive.get(row["name"], {}).get("damage")),
     }
     table = _without_empty_columns(
         Table(
@@ -65,8 +66,8 @@ def layer_figure(content: Mapping[str, Any], model: nn.Module | None = None) -> 
             list(columns),
             [[str(cell(row)) for cell in columns.values()] for row in rows],
             "Density: the share of the weights that is not zero. Times: before and after compression, measured, and as "
-            "predicted before any training. Pays from: the sparsity at which this layer overtakes dense. Sensitivity: "
-            "what the network loses when only this layer is compressed.",
+            "predicted before any training. Pays from: the sparsity at which this layer overtakes dense. Alone: what "
+            "the network loses, and how much noise its outputs have, when only this layer is compressed.",
         )
     )
     return Figure("Layers", figure_markup(compress_plots.layer_costs(rows)), table)
@@ -83,19 +84,6 @@ def _format(row: Mapping[str, Any], content: Mapping[str, Any], model: nn.Module
         quantized = isinstance(model.get_submodule(row["name"]), (QuantizedConv2d, QuantizedLinear))
         found["dtype"] = "int8" if quantized else "float32"
     return found
-
-
-def _sensitivity(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    parts = []
-    if row.get("drop") is not None:
-        parts.append(f"{row['drop']:.2f} points")
-    if row.get("sqnr_db") is not None:
-        parts.append(f"{row['sqnr_db']:.1f} dB")
-    if row.get("damage") is not None:
-        parts.append(f"{100 * row['damage']:.2f} % of the outputs")
-    return ", ".join(parts)
 
 
 def _without_empty_columns(table: Table) -> Table:
