@@ -279,7 +279,9 @@ def _residual(view: View, node: onnx.NodeProto, operands: list[str]) -> Iterator
     dequantized = [view.dequantizer(value, commuting=True) for value in operands]
     if dequantized[0] is None and dequantized[1] is None:
         int8 = [view.int8_layer(value) for value in operands]
-        if any(int8):  # the later of two convolutions takes the addition; the other operand should be int8
+        if any(int8) and view.becomes_int8(
+            node
+        ):  # the later of two convolutions takes the addition; the other operand should be int8
             other = operands[0] if int8[1] else operands[1]
             yield _finding(view, "residual-float", node, f"no Q/DQ on {other}")
         return

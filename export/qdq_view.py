@@ -172,6 +172,12 @@ class View:
             return False
         return self.dequantizer(node.input[0], commuting=True) is not None
 
+    def becomes_int8(self, node: onnx.NodeProto) -> bool:
+        """Whether the node's result is quantised, at once or behind an activation function: else it is float anyway."""
+        readers = self.readers(node.output[0])
+        functions = [reader for reader in readers if reader.op_type in ACTIVATION_FUNCTIONS]
+        return any(reader.op_type == "QuantizeLinear" for reader in readers) or any(map(self.becomes_int8, functions))
+
     def rounded_bias(self, node: onnx.NodeProto) -> bool:
         """Whether an int8 layer has a float bias that is no multiple of input scale times weight scale.
 

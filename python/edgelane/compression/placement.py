@@ -12,8 +12,8 @@ every reader sees the quantised values. Going backwards from the convolution and
   result, before rounding;
 - the model's outputs stay float32, and so does any operator not listed here.
 
-Residual additions come in two forms. "both": both operands are int8. "fused": the operand that a convolution computes
-for the addition alone goes into it unrounded, as the sum that the convolution has anyway; the other one is int8. Which
+Residual additions come in two forms. "both": both operands are int8. "fused": the operand that a layer computes
+for the addition alone goes into it unrounded, as the sum that the layer has anyway; the other one is int8. Which
 of them is faster depends on who runs the model. edgelane fuses both forms into the convolution (ResNet-18: the same 20
 convolution steps, no others, and the same time); OpenVINO takes the same time too; ONNX Runtime fuses only "both", and
 computes convolutions without Q behind them in float32 (ResNet-18 at 160 x 160 takes 1.6 times as long). TensorRT fuses
@@ -155,23 +155,27 @@ def place(graph_module: fx.GraphModule, residual: str = "both") -> Placement:
     if residual == "fused":
         for node in nodes:
             if kinds[node] == "add" and _result_is_int8(node, kinds, wanted):
-                _leave_unrounded(node, modules, kinds, wanted)
+                _leave_unrounded(node, kinds, wanted)
     return _share_scales([node for node in nodes if wanted[node] and kinds[node] != "split"], kinds)
 
 
-def _leave_unrounded(
-    add: fx.Node, modules: dict[str, nn.Module], kinds: dict[fx.Node, str], wanted: dict[fx.Node, bool]
-) -> None:
-    """Let the later of the operands that are convolutions of this addition alone go into it as it is."""
+def _leave_unrounded(add: fx.Node, kinds: dict[fx.Node, str], wanted: dict[fx.Node, bool]) -> None:
+    """Let the later of the operands that are layers' results for this addition alone go into it as it is."""
     operands: list[Any] = list(dict.fromkeys(add.args[:2]))
-    ends = [
-        node
-        for node in operands
-        if kinds[node] == "weight" and isinstance(modules[node.target], QuantizedConv2d) and len(node.users) == 1
-    ]
+    ends = [node for node in operands if kinds[node] == "weight" and _readers(node) == [add]]
     if len(operands) == 2 and ends:
         order = list(add.graph.nodes)
         wanted[max(ends, key=order.index)] = False
+
+
+def _readers(node: fx.Node) -> list[fx.Node]:
+    """Who reads the values of `node`, as opposed to its shape."""
+    return [
+        user
+        for user in node.users
+        if not (user.op == "call_function" and user.target is getattr)
+        and not (user.op == "call_method" and user.target in ("size", "dim"))
+    ]
 
 
 def _share_scales(quantized: list[fx.Node], kinds: dict[fx.Node, str]) -> Placement:
@@ -195,6 +199,8 @@ def _share_scales(quantized: list[fx.Node], kinds: dict[fx.Node, str]) -> Placem
 def _kind(node: fx.Node, modules: dict[str, nn.Module], kinds: dict[fx.Node, str]) -> str:
     if node.op == "call_module":
         module = modules[str(node.target)]
+        if isinstance(module, nn.Upsample) and module.mode == "nearest":
+            return "move"
         return next((kind for types, kind in _MODULES if isinstance(module, types)), "other")
     kind = "other"
     if not node.args:
