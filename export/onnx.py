@@ -80,13 +80,7 @@ def export_module(
     Raises EdgelaneError, and leaves no file, when torch cannot export the model, onnx.checker refuses the result, or
     ONNX Runtime computes something else (see `compare_torch_onnx` for the tolerances).
     """
-    from edgelane.compression.fake_quantize import Quantizer
-    from edgelane.compression.layers import as_tuple
-
-    inputs = tuple(value.detach().cpu() for value in as_tuple(example_inputs))
-    reference = copy.deepcopy(model).cpu().eval()
-    quantized = any(isinstance(module, Quantizer) for module in reference.modules())
-    proto = _export(reference, inputs, quantized)
+    reference, inputs, proto = _on_cpu(model, example_inputs)
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key = f"edgelane.{key}"
@@ -94,6 +88,25 @@ def export_module(
     with atomic_path(path) as temporary:
         _save(proto, temporary)
         return compare_torch_onnx(reference, temporary, inputs, name=os.fspath(path))
+
+
+def onnx_model(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> Any:
+    """The ONNX ModelProto that `export_module` writes, neither saved nor compared with torch: for its shapes alone.
+
+    Raises EdgelaneError when torch cannot export the model.
+    """
+    return _on_cpu(model, example_inputs)[2]
+
+
+def _on_cpu(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> tuple[nn.Module, tuple[Tensor, ...], Any]:
+    """A copy of the model in evaluation mode, the inputs, and the ONNX ModelProto."""
+    from edgelane.compression.fake_quantize import Quantizer
+    from edgelane.compression.layers import as_tuple
+
+    inputs = tuple(value.detach().cpu() for value in as_tuple(example_inputs))
+    reference = copy.deepcopy(model).cpu().eval()
+    quantized = any(isinstance(module, Quantizer) for module in reference.modules())
+    return reference, inputs, _export(reference, inputs, quantized)
 
 
 def _save(proto: Any, path: Path) -> None:
