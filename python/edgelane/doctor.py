@@ -55,6 +55,7 @@ def examine() -> list[Finding]:
         _compiler,
         _build_tools,
         _golden,
+        _calibration,
         *(lambda package=package: _package(package) for package in PACKAGES),
         _gpu,
         _cuda_compiler,
@@ -110,6 +111,15 @@ def _governor() -> Finding:
         fix = "sudo cpupower frequency-set -g performance (for benchmarks)"
         return Finding("CPU governor", "missing", f"{governor}: latencies will vary with the clock", fix)
     return Finding("CPU governor", "ok", str(governor))
+
+
+def _calibration() -> Finding:
+    from edgelane.latency.table import COMMAND, tables
+
+    found = tables()
+    if not found:
+        return Finding("latency calibration", "missing", "none of this CPU: no latency can be predicted", COMMAND)
+    return Finding("latency calibration", "ok", ", ".join(str(path) for path in found))
 
 
 def _compiler() -> Finding:

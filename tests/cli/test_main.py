@@ -18,7 +18,7 @@ from edgelane.cli.console import human_bytes, use_cores
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler.report import CompileReport
 
-VERBS = ("train", "compress", "export", "compile", "run", "bench", "check", "demo", "doctor")
+VERBS = ("train", "compress", "export", "compile", "run", "bench", "check", "calibrate", "demo", "doctor")
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgelane._version import __version__
-from edgelane.cli import bench, check, compile, compress, demo, doctor, export, run, train
+from edgelane.cli import bench, calibrate, check, compile, compress, demo, doctor, export, run, train
 
 app = typer.Typer(
     help="Pruned and int8 driving-perception networks that really run faster on the computer in the vehicle.",
@@ -24,6 +24,7 @@ for name, verb, example in (
     ("run", run.run, "edgelane run runs/signs/model.lane photos/ -o runs/signs/predictions"),
     ("bench", bench.bench, "edgelane bench runs/signs/model.lane --against onnxruntime,openvino --threads 1,2"),
     ("check", check.check, "edgelane check model.onnx --against model.lane --layers --isa all"),
+    ("calibrate", calibrate.calibrate, "edgelane calibrate --threads 1"),
     ("demo", demo.demo, "edgelane demo -o runs/demo"),
     ("doctor", doctor.doctor, "edgelane doctor"),
 ):
