@@ -65,7 +65,7 @@ def test_task_and_width_come_back_and_older_files_have_neither(tmp_path):
     with pytest.raises(EdgelaneError, match="weights do not fit fpn_mobilenet_v2 with 3 classes"):
         saved.build()
     saved.model_options = {"depth": 3}
-    with pytest.raises(EdgelaneError, match="was made with depth, which this edgelane .* does not know: update it"):
+    with pytest.raises(EdgelaneError, match=r"was made with depth, which this edgelane .* does not know: update it"):
         saved.build()
     saved.model_options = {"width": "half"}
     with pytest.raises(EdgelaneError, match="width: expected a factor above 0 and up to 4, found 'half'"):

@@ -18,6 +18,8 @@ EXTRA_OF = {
     "tensorboard": "train",
     "torch_pruning": "train",
     "scipy": "train",
+    "yaml": "train",
+    "optuna": "train",
     "captum": "train",
     "onnx": "export",
     "onnxscript": "export",

@@ -47,12 +47,6 @@ MinSqnrOption = Annotated[
     float | None,
     typer.Option(help="Of an ONNX file: signal to noise in dB that outputs keep; the worst layers stay float32."),
 ]
-MaxDropOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Of an ONNX file: points of accuracy that may be lost, where the folder has one folder for each class."
-    ),
-]
 MeanOption = Annotated[
     str | None, typer.Option(help="Of an ONNX file: mean of red, green and blue, where the file does not say it.")
 ]
@@ -67,9 +61,9 @@ SizeOption = Annotated[
 # What `compress` is called with, by what it is for.
 ONNX_ONLY = (
     "calibration", "output", "method", "images", "float_layers", "equalize", "bias_correction", "residual",
-    "sensitivity", "min_sqnr", "max_drop", "mean", "std", "scale", "size",
+    "sensitivity", "min_sqnr", "mean", "std", "scale", "size",
 )  # fmt: skip
-FOR_BOTH = ("run", "int8", "json")
+FOR_BOTH = ("run", "int8", "max_drop", "json")
 
 
 def refuse_onnx_options(context: typer.Context) -> None:

@@ -191,15 +191,19 @@ def _compress(steps: Steps, name: str, source: Path, folder: Path, settings: Dem
     how: dict[str, Any]
     if name == "prune":
         what = f"{settings.sparsity:.0%} in {settings.pattern} blocks, {settings.prune_epochs} epochs of fine-tuning"
-        how = {"sparsity": settings.sparsity, "pattern": settings.pattern, "epochs": settings.prune_epochs}
+        how = {
+            "prune.sparsity": settings.sparsity,
+            "prune.pattern": settings.pattern,
+            "train.epochs": settings.prune_epochs,
+        }
     else:
         what = "int8, calibrated on training images"
-        how = {"int8": True}
+        how = {"quantize": {}}
 
     def work() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / "model.pt")
-        compress(folder, **how)
+        compress(folder, settings=how)
 
     steps.run(name, what, how, [folder / "compressed.pt", folder / "compress.json"], work)
 

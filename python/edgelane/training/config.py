@@ -34,6 +34,8 @@ class TrainingConfig:
     momentum: float = 0.9
     """SGD only, in Nesterov's form."""
     warmup_epochs: float = 2.0
+    decay_epochs: float | None = None
+    """Epochs, warm-up included, until the cosine is at zero; None takes all. Iterative pruning starts it anew."""
     gradient_clip: float = 1.0
     """Largest norm of all gradients together; 0 leaves them alone."""
     label_smoothing: float = 0.1
@@ -68,6 +70,10 @@ class TrainingConfig:
         for name in ("weight_decay", "warmup_epochs", "gradient_clip"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise EdgelaneError(f"{name}: expected 0 or more, found {getattr(self, name)}")
+        if self.decay_epochs is not None and not 0 < self.decay_epochs <= self.epochs:
+            raise EdgelaneError(
+                f"decay_epochs: expected above 0 up to epochs = {self.epochs}, found {self.decay_epochs}"
+            )
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise EdgelaneError(f"{name}: expected a number from 0 to below 1, found {getattr(self, name)}")

@@ -90,8 +90,9 @@ class Learner(pl.LightningModule):
             optimizer = torch.optim.SGD(
                 groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
             )
-        steps = int(self.trainer.estimated_stepping_batches)
-        warmup = min(steps - 1, round(steps * config.warmup_epochs / config.epochs))
+        per_epoch = int(self.trainer.estimated_stepping_batches) / config.epochs
+        steps = max(1, round(per_epoch * (config.decay_epochs or config.epochs)))
+        warmup = min(steps - 1, round(per_epoch * config.warmup_epochs))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, warmup, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -109,4 +110,4 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     """Share of the peak learning rate at `step` of `steps`: linear up to 1 in `warmup` steps, then a cosine to 0."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))

@@ -1,0 +1,105 @@
+"""What speaks for the result, and against it: costs before and after, layer by layer, and how it does beyond the test
+split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from edgelane.compression.damage import pruning_damage
+from edgelane.compression.describe import describe
+from edgelane.compression.job import Job, plain_batches
+from edgelane.compression.masks import masked_layers
+from edgelane.compression.measure import measure
+from edgelane.compression.plan import DAMAGE_IMAGES, Plan
+from edgelane.compression.recipe import Judge
+
+if TYPE_CHECKING:
+    from edgelane.robustness import Saliency
+
+
+def check_names(settings: Judge) -> None:
+    """Raise EdgelaneError for a condition or attack that there is not, before anything takes time."""
+    from edgelane.robustness import attacks, conditions
+
+    conditions.choose(settings.conditions)
+    attacks.choose(settings.attacks)
+
+
+def pruning_sensitivity(job: Job, model: nn.Module) -> list[dict[str, Any]]:
+    """One row per pruned layer, worst first: what its mask alone does to the outputs of the network before."""
+    masks = {name: mask.mask.detach().cpu() for name, _, mask in masked_layers(model)}
+    masks = {name: mask for name, mask in masks.items() if _fits(job.before, name, mask)}
+    if not masks:
+        return []
+    batches = plain_batches(job.bundle, DAMAGE_IMAGES, job.recipe.seed)
+    damage = pruning_damage(job.before, batches, {name: _always(mask) for name, mask in masks.items()}, [1.0])
+    rows = [{"name": name, "damage": row[1.0]} for name, row in damage.items()]
+    return sorted(rows, key=lambda row: -float(row["damage"]))  # type: ignore[arg-type]
+
+
+def _always(mask: Any) -> Callable[[float], Any]:
+    return lambda level: mask
+
+
+def _fits(model: nn.Module, name: str, mask: Any) -> bool:
+    module: Any = dict(model.named_modules()).get(name)
+    return module is not None and module.weight.shape == mask.shape
+
+
+def costs(job: Job, final: nn.Module, plan: Plan) -> dict[str, Any]:
+    """MACs, parameters, bytes and time, whole and by layer, before and after."""
+    before, after = describe(job.before, job.example), describe(final, job.example)
+    job.say("measuring before and after on one thread")
+    timing = measure({"before": job.before, "after": final}, job.example)
+    predicted = {row["name"]: row for row in plan.rows}
+    first = {row["name"]: row for row in before.layers}
+    layers = [
+        {
+            **row,
+            "dense_macs": first[row["name"]]["dense_macs"],
+            "predicted_us": predicted.get(row["name"], {}).get("predicted_us"),
+            "overtakes_at": predicted.get(row["name"], {}).get("overtakes_at"),
+            "measured_us": timing["after"].layers_us.get(row["name"]),
+            "before_us": timing["before"].layers_us.get(row["name"]),
+        }
+        for row in after.layers
+    ]
+    return {
+        "layers": layers,
+        "totals": {**after.totals, **timing["after"].to_dict()},
+        "before_totals": {**before.totals, **timing["before"].to_dict()},
+    }
+
+
+def robustness(job: Job, final: nn.Module) -> dict[str, Any]:
+    """The comparison under the conditions and attacks that the recipe names; nothing where it names none."""
+    from edgelane.robustness import judge
+
+    settings = job.recipe.judge
+    if not settings.conditions and not settings.attacks:
+        return {}
+    job.say("judging both under image conditions and attacks")
+    found = judge(
+        {job.first_stage: job.before, "compressed": final},
+        job.bundle,
+        conditions=settings.conditions,
+        attacks=settings.attacks,
+        limit=settings.images,
+        seed=job.recipe.seed,
+    )
+    return {"robustness": found.to_dict()}
+
+
+def saliency(job: Job, final: nn.Module) -> Saliency | None:
+    """Where both look, on as many pictures as the recipe says; None for none."""
+    if job.recipe.judge.saliency == 0:
+        return None
+    from edgelane.robustness import saliency as explain
+
+    job.say("comparing where both look")
+    models = {job.first_stage: job.before, "compressed": final}
+    return explain(models, job.bundle, count=job.recipe.judge.saliency)
