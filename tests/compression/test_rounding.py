@@ -11,7 +11,7 @@ from edgelane.compression.fold import fold_model
 from edgelane.compression.rounding import AdaRound, round_weights
 from edgelane.errors import EdgelaneError
 
-QUICK = AdaRound(steps=150, rows=128)
+QUICK = AdaRound(steps=150)
 
 
 def test_a_weight_goes_up_where_its_neighbour_went_down() -> None:

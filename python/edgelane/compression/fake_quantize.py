@@ -59,6 +59,9 @@ def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor) -> Te
 
     The bias is an int32 multiple of `input_scale * scale`. Where that multiple would pass 2^24 (channels that pruning
     left all zero, or almost), the scale grows until the bias fits: exact in float32 and far from overflow.
+
+    The largest weight is never clipped: the best clipping of each channel would take 0.3 % off the squared error of the
+    weights (MobileNetV2, 12 epochs on `road_signs` at 48 x 48, 28 November 2026).
     """
     scale = weight.detach().abs().flatten(1).amax(1).float() / WEIGHT_MAX
     if bias is not None:

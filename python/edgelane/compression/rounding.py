@@ -35,7 +35,7 @@ class AdaRound:
 
     steps: int = 1000
     """Optimiser steps for each layer."""
-    rows: int = 512
+    rows: int = 128
     """Rows (output pixels) in a step."""
     learning_rate: float = 3e-2
     regularizer: float = 1.0
