@@ -95,7 +95,7 @@ def compress(
     from edgelane.compression import compress as compress_run
     from edgelane.compression import plan_only as plan_run
 
-    flags = {
+    flags: dict[str, Any] = {
         "prune.sparsity": sparsity,
         "prune.pattern": pattern,
         "train.epochs": epochs,
@@ -108,7 +108,7 @@ def compress(
         "judge.attacks": ["all"] if robustness else None,
         "judge.saliency": SALIENCY_PICTURES if robustness else None,
     }
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
     if latency_budget is not None or size_budget is not None:
         given = {"prune.allocation": "latency", "prune.sparsity": None, **given}
     given |= dict(_parse(text) for text in setting or [])

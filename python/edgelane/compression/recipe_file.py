@@ -49,7 +49,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as the content of a file that `read_recipe` reads."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     return str(yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True))
 
@@ -62,7 +62,7 @@ def section_of(kind: Any, settings: Mapping[str, Any]) -> Any:
 def _load(source: str | os.PathLike[str]) -> tuple[Path, Any]:
     """The file and its YAML nodes."""
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError as error:
         raise EdgelaneError("recipes need PyYAML: pip install 'edgelane[train]'") from error
     file = Path(source)
