@@ -103,21 +103,14 @@ def fold_constants(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     for index, node in enumerate(graph.node):
         name = node.name or f"{node.op_type}_{index}"
         known = is_standard(node) and all(source in types for source in node.input if source)
-        if known and not any(entry.HasField("g") or entry.graphs for entry in node.attribute):
-            try:
-                found = inference.output_types(node, name, opset, _read(node, types), values, model.ir_version)
-                if node.op_type == "Reshape":
-                    _add_rank(found[node.output[0]], types[node.input[1]])
-                types.update(
-                    {out: kind for out, kind in found.items() if out not in types or dims_of(kind) is not None}
-                )
-            except EdgelaneError:
-                known = False  # the standard's inference does not understand it; ONNX Runtime may
-        else:
-            known = False
-        results = (
-            _evaluate(node, name, opset, types, values, folder) if known and not outputs & set(node.output) else None
-        )
+        known = known and not any(entry.HasField("g") or entry.graphs for entry in node.attribute)
+        if known:
+            found = inference.output_types(node, name, opset, _read(node, types), values, model.ir_version)
+            if node.op_type == "Reshape":
+                _add_rank(found[node.output[0]], types[node.input[1]])
+            types.update({output: kind for output, kind in found.items() if _knows_more(kind, types.get(output))})
+        fold = known and not outputs.intersection(node.output)
+        results = _evaluate(node, name, opset, types, values, folder) if fold else None
         if results is None:
             kept.append(node)
             continue

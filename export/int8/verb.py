@@ -151,6 +151,7 @@ class _Run:
         self.kept = dict.fromkeys(_named(graph, settings.float_layers, self.path), ASKED)
         if not graph.place(self.kept).layers:
             raise EdgelaneError(f"{self.path} has no convolution or linear layer to quantise{_why(graph)}")
+        _check_weights(graph, self.path)
         self.samples = Samples(self.images, source.original, settings.pictures)
         if settings.max_drop is not None and self.samples.labels is None:
             raise EdgelaneError(
@@ -317,6 +318,16 @@ def _named(graph: Graph, names: Sequence[str], path: Path) -> list[str]:
             )
         found += covered
     return list(dict.fromkeys(found))
+
+
+def _check_weights(graph: Graph, path: Path) -> None:
+    """Raise EdgelaneError for NaN and infinity in weights or biases."""
+    for layer in graph.layers:
+        for name in filter(None, (layer.weight, layer.bias)):
+            value = graph.network.constant(name)
+            if value is not None and value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+                bad = value.size - int(np.count_nonzero(np.isfinite(value)))
+                raise EdgelaneError(f"{path}: {bad} of {value.size} values of {name!r} are NaN or infinite")
 
 
 def _why(graph: Graph) -> str:

@@ -359,6 +359,22 @@ def test_refusals(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "again.onnx").exists()
 
 
+def test_a_malformed_node_is_refused_before_any_library_computes_it(tmp_path: Path) -> None:
+    body = "{ a, b = Split<axis = 1, num_outputs = 1>(x) c = Conv(a, w) y = Conv(c, v) }"
+    constants = {"w": normal(4, 2, 1, 1), "v": normal(4, 4, 1, 1)}
+    path = saved(tmp_path, body, constants, "(float[n,4,8,8] x) => (float[n,4,8,8] y)", opset=18)
+    with pytest.raises(EdgelaneError, match="node split_0 \\(Split\\) is malformed: expected num_outputs"):
+        quantize_onnx(path, calibration(tmp_path, 4, 8, 8), tmp_path / "out.onnx")
+
+
+def test_nan_in_weights_names_them(tmp_path: Path) -> None:
+    weight = normal(4, 3, 1, 1)
+    weight[1, 2] = np.nan
+    path = saved(tmp_path, "{ y = Conv(x, w) }", {"w": weight}, "(float[n,3,8,8] x) => (float[n,4,8,8] y)")
+    with pytest.raises(EdgelaneError, match="1 of 12 values of 'w' are NaN or infinite"):
+        quantize_onnx(path, calibration(tmp_path), tmp_path / "out.onnx")
+
+
 def test_nan_inside_the_model_names_the_value(tmp_path: Path) -> None:
     body = "{ a = Log(x) y = Conv(a, w) }"
     path = saved(tmp_path, body, {"w": normal(4, 3, 1, 1)}, "(float[n,3,8,8] x) => (float[n,4,8,8] y)")
