@@ -187,4 +187,9 @@ def is_spatial_mean(node: onnx.NodeProto, network: Network) -> bool:
     if axes is None and len(node.input) > 1:
         axes = network.constant(node.input[1])
     dims = network.dims(node.input[0])
-    return axes is not None and dims is not None and len(dims) == 4 and sorted(int(axis) % 4 for axis in np.ravel(axes)) == [2, 3]
+    return (
+        axes is not None
+        and dims is not None
+        and len(dims) == 4
+        and sorted(int(axis) % 4 for axis in np.ravel(axes)) == [2, 3]
+    )

@@ -15,6 +15,7 @@ import pytest
 from onnx import numpy_helper
 from onnx_cases import Array, compiled, graph_model, normal, onnxruntime_outputs, positive
 
+from edgelane.__main__ import main
 from edgelane.errors import EdgelaneError
 from edgelane.export.int8 import quantize_onnx
 from edgelane.export.int8.equalize import equalize
@@ -405,3 +406,25 @@ def test_the_command_needs_no_torch(small: Path, tmp_path: Path) -> None:
     assert report["calibration"]["used"] == 8
     assert report["calibration"]["judged_on"] == "others"
     assert [row["dtype"] for row in report["layers"]] == ["int8", "int8", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--int8", "--sparsity", "0.5"], "--sparsity: for a run folder, not an ONNX file"),
+        (["--int8"], "an ONNX file can be made int8: edgelane compress"),
+        (["--int8", "--calibration", "images", "--mean", "1,2"], "--mean: expected three numbers"),
+        (["--int8", "--calibration", "images", "--size", "large"], "--size: expected height and width"),
+        (["--int8", "--calibration", "images"], "calibration: images is not a folder"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    small: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compress", str(small), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_options_of_onnx_files_are_refused_for_run_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", str(tmp_path), "--int8", "--min-sqnr", "30"]) == 1
+    assert "--min-sqnr: for an ONNX file, not a run folder" in capsys.readouterr().err
