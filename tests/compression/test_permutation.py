@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_networks import Branches, Residual, randomised
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
 
 from edgelane.compression import prune_model
 from edgelane.compression.choice import prunable_layers
@@ -161,9 +162,36 @@ def test_channels_of_a_grouped_convolution_and_of_an_output_keep_their_order() -
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+class Gamma(nn.Module):
+    """A scale per channel that is a parameter of the network itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.middle, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+        self.gamma = nn.Parameter(torch.rand(8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.middle(self.stem(x) * self.gamma)))
+
+
+def test_what_reads_a_free_parameter_keeps_its_order() -> None:
+    torch.manual_seed(0)
+    model = skewed(Gamma().eval())
+    permuted = copy.deepcopy(model)
+    rule = pattern_named("2:4")
+    gains = permute_channels(permuted, {"middle": rule, "last": rule}, torch.zeros(1, 3, 4, 4))
+    assert list(gains) == ["last"]
+    assert torch.equal(permuted.stem.weight, model.stem.weight)
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(permuted(x), model(x))
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(EdgelaneError, match="permute is for N:M patterns: expected one such as 2:4, got 4x4"):
         prune_model(Residual(), 0.5, "4x4", example_inputs=INPUT, permute=True)
     masked = prune_model(Residual(), 0.5, "2:4", example_inputs=INPUT)
     with pytest.raises(EdgelaneError, match="finalize it first"):
         prune_model(masked, 0.5, "2:4", example_inputs=INPUT, permute=True)
+    swin = SwinTransformer([4, 4], 16, [2, 2], [2, 2], [2, 2], num_classes=5).eval()
+    with pytest.raises(EdgelaneError, match="cannot follow SwinTransformer: Maximum recursive depth"):
+        prune_model(swin, 0.5, "2:4", example_inputs=torch.zeros(1, 3, 32, 32), permute=True)

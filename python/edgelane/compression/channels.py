@@ -5,6 +5,7 @@ graph.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,10 @@ def dependencies(model: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[Any]:
     for parameter in model.parameters():  # the graph is traced through autograd, so frozen parameters must take part
         parameter.requires_grad_(True)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Unwrapped parameters")
+            # Where it gives up on a count of channels (Swin's rolls), following the group takes all memory.
+            warnings.filterwarnings("error", "Maximum recursive depth")
             graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
         yield graph
     except EdgelaneError:
@@ -75,7 +79,7 @@ def dependencies(model: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[Any]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EdgelaneError(
-            f"torch-pruning cannot follow {type(model).__name__}: {reason}; use a block pattern"
+            f"torch-pruning cannot follow {type(model).__name__}: {reason}; give up pattern channel or permute"
         ) from error
     finally:
         for module, training in modes.items():

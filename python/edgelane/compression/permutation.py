@@ -188,6 +188,8 @@ def _entries(graph: Any, group: Any) -> list[_Entry] | None:
     found: dict[tuple[int, bool], _Entry] = {}
     for item in group:
         module = item.dep.target.module
+        if isinstance(module, nn.Parameter):
+            return None  # used without a module: which of its dimensions counts channels is a guess
         if type(module).__module__.startswith("torch_pruning"):
             if type(module).__name__ == "_OutputOp":
                 return None  # an output of the network has its order
