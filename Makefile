@@ -6,7 +6,7 @@ CPP_SOURCES := $(shell find csrc tests/cpp tests/fuzz benchmarks -name '*.[ch]pp
 NATIVE_SOURCES := $(shell find csrc -type f) python/edgelane/_version.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize fuzz fuzz-long fuzz-lane fuzz-onnx bench bench-peers bench-program zoo clean
+.PHONY: help demo test test-long lint format types cpp-test arm-test sanitize fuzz fuzz-long fuzz-lane fuzz-onnx bench bench-peers bench-compression bench-program zoo clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -102,6 +102,9 @@ bench: $(VENV)/.dev $(VENV)/.native bench-program  ## kernels against this machi
 
 bench-peers: $(VENV)/.dev $(VENV)/.native bench-program  ## the goal table against ONNX Runtime and OpenVINO, 12 minutes; benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.models
+
+bench-compression: $(VENV)/.dev $(VENV)/.native  ## accuracy and latency of each way of compression, three seeds, under 3 hours; goes on where it was ended; benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.compression --jobs 2
 
 zoo: $(VENV)/.dev $(VENV)/.native  ## every model of the zoo by both exporters of torch, hours; goes on where it was ended; benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.zoo --time
