@@ -145,7 +145,7 @@ def test_movement_keeps_what_moves_away_from_zero_and_lets_weights_return() -> N
         train(model, step, range(seed, seed + 1))
         returned |= bool((mask.mask & ~before).any())
         assert torch.equal(stored_weight(module)[~before], stored[~before])  # SGD without decay leaves them alone
-    torch.testing.assert_close(pruner.state_dict()["weights"][0]["score"], total, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(pruner.state_dict()["scores"][0], total, rtol=1e-3, atol=1e-6)
     assert returned
     assert float(total[mask.mask].min()) >= float(total[~mask.mask].max()) - 1e-6
     assert holds(model)
@@ -194,7 +194,7 @@ def test_a_step_that_the_scaler_skips_does_not_count(schedule: Any, fused: bool)
     assert same(masks(plain[0]), masks(skipped[0]))
     # The scale is halved after the skip: powers of two change no bit.
     assert all(torch.equal(a, b) for a, b in zip(plain[0].parameters(), skipped[0].parameters(), strict=True))
-    scores = [[entry["score"] for entry in pruner.state_dict()["weights"]] for _, pruner in (plain, skipped)]
+    scores = [pruner.state_dict()["scores"] for _, pruner in (plain, skipped)]
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(*scores, strict=True))
 
 
@@ -441,7 +441,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(EdgelaneError, match="leave step"):
         Pruner(model, torch.optim.SGD(model.parameters(), 0.1)).step()
     with pytest.raises(EdgelaneError, match="belongs to another model: expected 4 masked weights, found 0"):
-        Pruner(model).load_state_dict({"steps": 1, "weights": [], "remembered": None})
+        Pruner(model).load_state_dict({"steps": 1, "scores": [], "remembered": None})
     late = pruned_with(Iterative(1, 5, rewind="learning_rate"))
     with pytest.raises(EdgelaneError, match="needs the scheduler"):
         Pruner(late, torch.optim.SGD(late.parameters(), 0.1))

@@ -182,8 +182,11 @@ def test_stem_final_layer_and_depthwise_stay_dense_unless_asked() -> None:
 
 
 def test_layers_that_cannot_take_the_pattern_are_named() -> None:
-    with pytest.warns(UserWarning, match=r"1 layers cannot take pattern 2:4 .*depthwise\.0: 1 input channels"):
-        prune_model(Residual(), 0.5, "2:4", example_inputs=INPUT, include=("depthwise",))
+    message = r"1 layers cannot take pattern 2:4 .*depthwise\.0: 1 input channels"
+    for prune in (prune_model, allocate):
+        with pytest.warns(UserWarning, match=message) as caught:
+            prune(Residual(), 0.5, "2:4", example_inputs=INPUT, include=("depthwise",))
+        assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

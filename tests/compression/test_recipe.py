@@ -96,15 +96,18 @@ def test_a_missing_file_is_named_with_the_shipped_ones(tmp_path: Path) -> None:
         read_recipe(tmp_path / "none.yaml")
 
 
-def test_arguments_add_to_a_file_and_may_not_contradict_it(file: Path) -> None:
-    file.write_text("prune:\n  sparsity: 0.8\n  pattern: 1x4\n")
-    given: dict[str, Any] = {"quantize": {}, "prune.sparsity": 0.8, "prune.pattern": None, "train.epochs": 2}
+def test_arguments_add_to_a_file_and_take_the_place_of_its_settings(file: Path) -> None:
+    file.write_text("prune:\n  sparsity: 0.8\n  pattern: 1x4\nquantize:\n  images: 8\n")
+    given: dict[str, Any] = {"quantize": {}, "prune.sparsity": 0.7, "train.epochs": 2}
     recipe = make_recipe(given, file)
-    assert (recipe.prune, recipe.quantize, recipe.train.epochs) == (Prune("1x4", 0.8), Quantize(), 2)
-    with pytest.raises(EdgelaneError, match=rf"prune\.pattern is '4x4' as an argument and '1x4' in {file}:3"):
-        make_recipe({"prune.pattern": "4x4"}, file)
-    with pytest.raises(EdgelaneError, match=r"^prune\.sparsity: .*below 1, got 2$"):
-        make_recipe({"prune.sparsity": 2}, None)
+    assert (recipe.prune, recipe.quantize, recipe.train.epochs) == (Prune("1x4", 0.7), Quantize(images=8), 2)
+    recipe = make_recipe({"quantize": None, "prune.pattern": "2:4", "prune.sparsity": None}, file)
+    assert (recipe.prune, recipe.quantize) == (Prune("2:4"), None)
+    for source in (None, file):
+        with pytest.raises(EdgelaneError, match=r"^prune\.sparsity: .*below 1, got 2$"):
+            make_recipe({"prune.sparsity": 2}, source)
+    with pytest.raises(EdgelaneError, match=rf"^{file}:2: prune\.sparsity: expected none where a budget decides"):
+        make_recipe({"prune.allocation": "latency", "budget.latency_ms": 1.0}, file)
 
 
 @pytest.mark.parametrize("content", ["quantize:\n  calibration: mse\n", "quantize:\n"])

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgelane.errors import EdgelaneError
 from edgelane.robustness import saliency
-from edgelane.robustness.saliency import METHODS, last_convolution
+from edgelane.robustness.saliency import METHODS, Saliency, last_convolution
 
 GRADIENTS, CAM = METHODS
 
@@ -49,6 +49,23 @@ def test_maps_of_a_linear_network_by_hand():
         channels = network.features(image[None])[0]
         cam = (channels * (network.readout.weight[label] / (8 * 16) * 0.5)[:, None, None]).sum(0)
     torch.testing.assert_close(torch.from_numpy(look.maps[CAM]["dense"]), cam, rtol=1e-4, atol=1e-6)
+
+
+def test_a_file_holds_all_of_it(tmp_path):
+    found = saliency({"dense": Network(), "narrow": Network(rows=4)}, bundle(test=6), count=2)
+    found.save(tmp_path / "maps.npz")
+    again = Saliency.load(tmp_path / "maps.npz")
+    assert again.to_dict() == found.to_dict()
+    for mine, theirs in zip(again.looks, found.looks, strict=True):
+        assert (mine.picture == theirs.picture).all()
+        assert all((mine.maps[m][n] == theirs.maps[m][n]).all() for m in METHODS for n in ("dense", "narrow"))
+    Saliency(("a", "b"), "conv", []).save(tmp_path / "none.npz")
+    assert Saliency.load(tmp_path / "none.npz").looks == []
+    (tmp_path / "other.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "foreign.npz", x=np.zeros(2))
+    for name in ("other", "foreign", "absent"):
+        with pytest.raises(EdgelaneError, match="cannot read the saliency maps in"):
+            Saliency.load(tmp_path / f"{name}.npz")
 
 
 def test_agreement_is_a_rank_correlation_with_the_first():

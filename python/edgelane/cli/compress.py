@@ -95,7 +95,7 @@ def compress(
     from edgelane.compression import compress as compress_run
     from edgelane.compression import plan_only as plan_run
 
-    given = {
+    flags: dict[str, Any] = {
         "prune.sparsity": sparsity,
         "prune.pattern": pattern,
         "train.epochs": epochs,
@@ -107,10 +107,11 @@ def compress(
         "judge.conditions": ["all"] if robustness else None,
         "judge.attacks": ["all"] if robustness else None,
         "judge.saliency": SALIENCY_PICTURES if robustness else None,
-        **dict(_parse(text) for text in setting or []),
     }
+    given = {name: value for name, value in flags.items() if value is not None}
     if latency_budget is not None or size_budget is not None:
-        given["prune.allocation"] = "latency"
+        given = {"prune.allocation": "latency", "prune.sparsity": None, **given}
+    given |= dict(_parse(text) for text in setting or [])
     how: dict[str, Any] = {"recipe": recipe, "settings": given, "data": data, "say": _say}
     try:
         with chatty():

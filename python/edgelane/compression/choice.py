@@ -70,11 +70,17 @@ def choose_layers(
 
 
 def prunable_layers(
-    model: nn.Module, pattern: str, *, example_inputs: Inputs, skip: Sequence[str] = (), include: Sequence[str] = ()
+    model: nn.Module,
+    pattern: str,
+    *,
+    example_inputs: Inputs,
+    skip: Sequence[str] = (),
+    include: Sequence[str] = (),
+    stacklevel: int = 3,
 ) -> list[str]:
     """The names of the layers that `choose_layers` chooses; those that cannot take the pattern are named in a warning.
 
-    Raises EdgelaneError when there are none.
+    stacklevel: of that warning; 3 names the caller's caller. Raises EdgelaneError when there are none.
     """
     choices = choose_layers(model, pattern, example_inputs=example_inputs, skip=skip, include=include)
     names = [choice.name for choice in choices if not choice.reason]
@@ -84,7 +90,9 @@ def prunable_layers(
     unfit = [choice for choice in choices if choice.cannot]
     if unfit:
         listed = "; ".join(f"{choice.name}: {choice.reason}" for choice in unfit)
-        warnings.warn(f"{len(unfit)} layers cannot take pattern {pattern} and stay dense: {listed}", stacklevel=3)
+        warnings.warn(
+            f"{len(unfit)} layers cannot take pattern {pattern} and stay dense: {listed}", stacklevel=stacklevel
+        )
     return names
 
 

@@ -24,7 +24,6 @@ class _Weight:
     layer: Any
     mask: Mask
     score: Tensor | None = None
-    count: int = 0
     gradient: Tensor | None = None  # RigL's, of the step at which masks move
 
     @property
@@ -44,7 +43,9 @@ class Pruner:
     gradients or the optimiser's state. `scheduler` is the learning rate's, which `Iterative` rewinds.
 
     Under DDP every process makes its own Pruner; the scores are averaged over the processes, so the masks are the same.
-    Momentum and other state of the optimiser is cleared where a mask closes or opens.
+    Momentum and other state of the optimiser is cleared where a mask closes or opens. At the steps for which RigL and
+    movement need them, gradients of masked weights stand in `grad` until the optimiser steps, so that clipping by norm
+    counts them.
     Raises EdgelaneError when the model has no mask with a schedule, several schedules, or when the optimiser is missing
     or holds none of the masked weights.
     """
@@ -136,30 +137,25 @@ class Pruner:
         """
         return {
             "steps": self.steps,
-            "weights": [
-                {"score": None if weight.score is None else weight.score.clone(), "count": weight.count}
-                for weight in self._weights
-            ],
+            "scores": [None if weight.score is None else weight.score.clone() for weight in self._weights],
             "remembered": self._remembered,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. Raises EdgelaneError when it belongs to another model."""
-        entries = state["weights"]
-        fits = len(entries) == len(self._weights) and all(
-            entry["score"] is None or entry["score"].shape == weight.mask.mask.shape
-            for entry, weight in zip(entries, self._weights, strict=True)
+        scores = state["scores"]
+        shapes = [None if score is None else score.shape for score in scores]
+        fits = len(scores) == len(self._weights) and all(
+            shape in (None, weight.mask.mask.shape) for shape, weight in zip(shapes, self._weights, strict=True)
         )
         if not fits:
             raise EdgelaneError(
                 f"the state belongs to another model: expected {len(self._weights)} masked weights, "
-                f"found {len(entries)} or other shapes"
+                f"found {len(scores)} or other shapes"
             )
         self.steps = int(state["steps"])
-        for weight, entry in zip(self._weights, entries, strict=True):
-            score = entry["score"]
+        for weight, score in zip(self._weights, scores, strict=True):
             weight.score = None if score is None else score.to(weight.stored.device, copy=True)
-            weight.count = int(entry["count"])
         self._remembered = copy.deepcopy(state["remembered"])
         self._ask_for_gradients()
 
@@ -202,7 +198,6 @@ class Pruner:
                 seen = stored if mask.importance == "movement" else weight.effective()
                 score = step_score(seen, gradient, mask.importance).nan_to_num(0.0, 0.0, 0.0)
                 weight.score = score if weight.score is None else weight.score.add_(score)
-                weight.count += 1
             if mask.dense_gradient:  # the optimiser must not see it
                 stored.grad.masked_fill_(~mask.mask, 0.0)
 
@@ -255,12 +250,12 @@ class Pruner:
             new = keep_mask(scores[key], shares[key], mask.pattern)
             self._move(weight, new if mask.may_return else new & mask.mask)
             if mask.importance == "taylor" or isinstance(self.schedule, Iterative):
-                weight.score, weight.count = None, 0
+                weight.score = None
 
     def _scores(self, weight: _Weight, index: int) -> Tensor:
         mask = weight.mask
         if mask.importance in BY_GRADIENT and weight.score is not None:
-            score = weight.score / weight.count if mask.importance == "taylor" else weight.score.clone()
+            score = weight.score
         elif mask.importance == "random":
             score = random_scores(mask.mask.shape, mask.seed + index).to(mask.mask.device)
         else:

@@ -170,7 +170,7 @@ def _layers(
             raise EdgelaneError("patterns by layer need sparsities by layer: expected a mapping of the same layers")
         rule = pattern_named(pattern)
         check_sparsity(sparsity, rule)
-        names = prunable_layers(model, pattern, example_inputs=example_inputs, skip=skip, include=include)
+        names = prunable_layers(model, pattern, example_inputs=example_inputs, skip=skip, include=include, stacklevel=4)
         return names, dict.fromkeys(names, rule)
     asked = {name: share for name, share in sparsity.items() if share != 0.0}
     missing = [name for name in asked if isinstance(pattern, Mapping) and name not in pattern]

@@ -32,22 +32,26 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
 
 
 def make_recipe(given: Mapping[str, Any], source: str | os.PathLike[str] | None) -> Recipe:
-    """The recipe at `source` (none: all defaults) with the settings `given` as "section.setting": value; None stands
-    for: not given.
+    """The recipe at `source` (none: all defaults) with the settings `given` as "section.setting": value in place of the
+    file's; {} for a section asks for it, with whatever the file has in it.
 
-    Raises EdgelaneError when the file sets one of them to something else, and for what is no recipe.
+    Raises EdgelaneError for what is no recipe.
     """
-    wanted = {name: value for name, value in given.items() if value is not None}
-    if source is None:
-        return _build(None, None, wanted)
-    file, tree = _load(source)
-    return _build(file, tree, wanted)
+    file, tree = (None, None) if source is None else _load(source)
+    return _build(file, tree, given)
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     """The recipe that `Recipe.to_dict` gave."""
     recipe: Recipe = section_of(Recipe, settings)
     return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as the content of a file that `read_recipe` reads."""
+    import yaml  # type: ignore[import-untyped]
+
+    return str(yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 def section_of(kind: Any, settings: Mapping[str, Any]) -> Any:
@@ -58,7 +62,7 @@ def section_of(kind: Any, settings: Mapping[str, Any]) -> Any:
 def _load(source: str | os.PathLike[str]) -> tuple[Path, Any]:
     """The file and its YAML nodes."""
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError as error:
         raise EdgelaneError("recipes need PyYAML: pip install 'edgelane[train]'") from error
     file = Path(source)
@@ -90,21 +94,14 @@ def _build(file: Path | None, tree: Any, given: Mapping[str, Any]) -> Recipe:
         if not isinstance(settings, dict):
             raise EdgelaneError(f"{file}:1: expected sections such as prune and quantize, found {settings!r}")
     for name, value in given.items():
-        if value == {} and name in lines:  # asks for a section, with whatever the file has in it
-            if _at(settings, name) is None:
-                _put(settings, name, {})
+        if value == {} and name in lines and _at(settings, name) is not None:
             continue
-        if name in lines and _at(settings, name) != value:
-            raise EdgelaneError(
-                f"{name} is {value!r} as an argument and {_at(settings, name)!r} in {file}:{lines[name]}: "
-                "leave one of them out"
-            )
         _put(settings, name, value)
     try:
         recipe: Recipe = _section(Recipe, settings, "")
         return recipe
     except SettingError as error:
-        line = _line(lines, error.setting)
+        line = None if error.setting in given else _line(lines, error.setting)
         raise error if line is None else EdgelaneError(f"{file}:{line}: {error}") from error
 
 

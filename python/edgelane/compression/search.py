@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgelane.compression.job import Job
 from edgelane.compression.measure import measure
 from edgelane.compression.recipe import Budget, Recipe
-from edgelane.compression.recipe_file import make_recipe, recipe_of
+from edgelane.compression.recipe_file import make_recipe, recipe_of, recipe_text
 from edgelane.compression.verb import compress
 from edgelane.errors import EdgelaneError
 from edgelane.extras import missing
@@ -63,7 +63,7 @@ def search(
         raise missing("optuna") from error
     from edgelane.bench.machine import cpu_name
 
-    fixed = {name: value for name, value in (settings or {}).items() if value is not None}
+    fixed = dict(settings or {})
     base = recipe if isinstance(recipe, Recipe) else make_recipe(fixed, recipe or DEFAULT)
     Job.open(Path(run_dir), base, data, say)  # what is wrong with these is wrong in every trial
     folder = Path(run_dir) / "search"
@@ -79,7 +79,7 @@ def search(
         place = folder / f"{trial.number:04d}"
         make_folder(place)
         shutil.copyfile(Path(run_dir) / "model.pt", place / "model.pt")
-        write_bytes(place / "recipe.yaml", _yaml(proposed))
+        write_bytes(place / "recipe.yaml", recipe_text(proposed).encode())
         trial.set_user_attr("cpu", cpu_name())
         trial.set_user_attr("folder", place.name)
         say(f"trial {trial.number}: {_in_words(proposed)}")
@@ -232,12 +232,6 @@ def _time_front(points: list[dict[str, Any]], folder: Path) -> None:
     timing = measure(models, torch.zeros(1, 3, shape.height, shape.width), seconds=SECONDS * len(models))
     for point in points:
         point["front_p50_ms"] = timing[str(point["trial"])].p50_ms
-
-
-def _yaml(recipe: Recipe) -> bytes:
-    import yaml  # type: ignore[import-untyped]
-
-    return bytes(yaml.safe_dump(recipe.to_dict(), sort_keys=False), "utf-8")
 
 
 def _plot(path: Path, found: Mapping[str, Any]) -> None:

@@ -22,9 +22,9 @@ from edgelane.compression.plan import Plan, make_plan
 from edgelane.compression.quantization import quantization_scales
 from edgelane.compression.rebuild import finalize
 from edgelane.compression.recipe import Recipe
-from edgelane.compression.recipe_file import make_recipe
+from edgelane.compression.recipe_file import make_recipe, recipe_text
 from edgelane.compression.record import record_of
-from edgelane.files import write_json
+from edgelane.files import write_bytes, write_json
 from edgelane.report.compress import write_compress_report
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ def compress(
     data: str | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Compress a trained network as the recipe says; write RUN/compressed.pt, RUN/compress.json and RUN/report.html.
+    """Compress a trained network as the recipe says; write RUN/compressed.pt, RUN/compress.json and RUN/report.html,
+    and beside the state of the training in RUN/compress the recipe as a file.
 
     recipe: a `Recipe`, a recipe file, or the name of a shipped recipe. settings: single settings by "section.name",
-    such as {"prune.sparsity": 0.8}, beside a file or instead of it. `data` replaces the data that the run was trained
-    on. RUN/model.pt may be an earlier compressed.pt, to quantise what was pruned before. A training that was stopped
-    goes on where it was. `say` gets one line for each step.
+    such as {"prune.sparsity": 0.8}, in place of the file's or without one. `data` replaces the data that the run was
+    trained on. RUN/model.pt may be an earlier compressed.pt, to quantise what was pruned before. A training that was
+    stopped goes on where it was. `say` gets one line for each step.
     Returns the content of compress.json, see `edgelane.report.compress`.
     Raises GateError, and writes none of the three, when the result would lose more than the budget allows;
     EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
@@ -89,7 +90,7 @@ def compress(
         **evidence.costs(job, final, plan),
         "environment": environment(),
         "commands": [
-            f"edgelane compress {job.run} --recipe recipe.yaml",
+            f"edgelane compress {job.run} --recipe {job.folder / 'recipe.yaml'}" + (f" --data {data}" if data else ""),
             f"edgelane export {job.run}",
             f"edgelane compile {job.run / 'model.onnx'} -o {job.run / 'model.lane'}",
         ],
@@ -141,4 +142,10 @@ def _write(job: Job, final: nn.Module, report: dict[str, Any], maps: Saliency | 
         metrics={"test": report["metrics"]},
     ).save(job.run / "compressed.pt")
     write_json(job.run / "compress.json", report)
+    write_bytes(job.folder / "recipe.yaml", recipe_text(job.recipe).encode())
+    pictures = job.folder / "saliency.npz"
+    if maps is not None:
+        maps.save(pictures)
+    else:
+        pictures.unlink(missing_ok=True)  # an earlier result's
     write_compress_report(job.run / "report.html", report, model=final, saliency=maps)

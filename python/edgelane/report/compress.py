@@ -56,27 +56,39 @@ def write_compress_report(
 
 def render(content: Mapping[str, Any], *, model: nn.Module | None = None, saliency: Saliency | None = None) -> str:
     """The page as text."""
+    found = parts(content, model=model, saliency=saliency)
+    return template("compress.html.jinja").render(
+        title=f"{content['model']}, compressed",
+        subtitle=found["subtitle"],
+        warnings=found["warnings"],
+        version=content.get("edgelane", __version__),
+        compression=found,
+        environment=flatten(content.get("environment") or {}),
+        commands=content.get("commands") or (),
+    )
+
+
+def parts(
+    content: Mapping[str, Any], *, model: nn.Module | None = None, saliency: Saliency | None = None
+) -> dict[str, Any]:
+    """What the page says of the compression, for the template compress_parts.html.jinja on any page."""
     for key in ("model", "stages"):
         if not content.get(key):
             raise EdgelaneError(f"expected the content of compress.json, found no {key!r} in it")
     task = str(content.get("task", "classification"))
     losses = class_losses(content)
-    return template("compress.html.jinja").render(
-        title=f"{content['model']}, compressed",
-        subtitle=_subtitle(content),
-        warnings=_warnings(content, losses),
-        version=content.get("edgelane", __version__),
-        totals=_totals(content, task),
-        classes=_classes(content, losses, task),
-        layers=layer_figure(content, model),
-        masks=mask_pictures(content, model),
-        circumstances=_circumstances(content, task),
-        saliency=_saliency(content, saliency),
-        ladder=_ladder(content),
-        recipe=_recipe(content),
-        environment=flatten(content.get("environment") or {}),
-        commands=content.get("commands") or (),
-    )
+    return {
+        "subtitle": _subtitle(content),
+        "warnings": _warnings(content, losses),
+        "totals": _totals(content, task),
+        "classes": _classes(content, losses, task),
+        "ladder": _ladder(content),
+        "layers": layer_figure(content, model),
+        "masks": mask_pictures(content, model),
+        "circumstances": _circumstances(content, task),
+        "saliency": _saliency(content, saliency),
+        "recipe": _recipe(content),
+    }
 
 
 def class_losses(content: Mapping[str, Any]) -> list[dict[str, Any]]:

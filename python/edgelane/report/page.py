@@ -72,7 +72,9 @@ class Photo:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything on the page, in its order. Empty parts are left out."""
+    """Everything on the page, in its order. Empty parts are left out. `compression`: what
+    `edgelane.report.compress.parts` gives.
+    """
 
     title: str
     subtitle: str
@@ -82,6 +84,7 @@ class Report:
     photos: Sequence[Photo] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
+    compression: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
     commands: Sequence[str] = ()
 
@@ -98,6 +101,7 @@ def render(report: Report) -> str:
         subtitle=report.subtitle,
         warnings=report.warnings,
         report=report,
+        compression=report.compression,
         version=__version__,
         latencies=[(plot.title, figure_markup(plots.latency(plot.samples_ms))) for plot in report.latencies],
         layers=[(chart.title, figure_markup(plots.layers(chart.rows))) for chart in report.layers],

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
+import os
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelane.errors import EdgelaneError
+from edgelane.files import write_bytes
 from edgelane.robustness.judging import pixels
 from edgelane.tasks import IGNORED, check_trained
 
@@ -85,6 +91,39 @@ class Saliency:
                 for look in self.looks
             ],
         }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write numbers, pictures and maps into one .npz file."""
+        arrays: dict[str, Any] = {"numbers": np.array(json.dumps(self.to_dict()))}
+        if self.looks:
+            arrays["pictures"] = np.stack([look.picture for look in self.looks])
+            for method, name in itertools.product(METHODS, self.models):
+                arrays[f"{method} of {name}"] = np.stack([look.maps[method][name] for look in self.looks])
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Saliency:
+        """What `save` wrote. Raises EdgelaneError for a file that is missing, damaged or of something else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            numbers = json.loads(str(arrays["numbers"]))
+            models = tuple(numbers["models"])
+            looks = [
+                Look(
+                    **entry,
+                    picture=arrays["pictures"][place],
+                    maps={
+                        method: {name: arrays[f"{method} of {name}"][place] for name in models} for method in METHODS
+                    },
+                )
+                for place, entry in enumerate(numbers["pictures"])
+            ]
+            return cls(models, numbers["layer"], looks)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            raise EdgelaneError(f"cannot read the saliency maps in {path}: {error}") from error
 
 
 def saliency(
