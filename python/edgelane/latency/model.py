@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -94,8 +94,11 @@ class LatencyModel:
 
     @classmethod
     def load(cls, threads: int = 1, isa: str | None = None) -> LatencyModel:
-        """The model of this CPU from the cache folder. Raises EdgelaneError, which names the command, without one."""
-        return cls.read(find_table(threads, isa))
+        """The model of this CPU from the cache folder, read once in a process. Raises EdgelaneError, which names the
+        command, without one.
+        """
+        path = find_table(threads, isa)
+        return _read_once(path, os.stat(path).st_mtime_ns)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> LatencyModel:
@@ -288,6 +291,11 @@ class LatencyModel:
     ) -> Work:
         block_oc, block_ic = block_oc_of(known.kernel), CHANNEL_GROUP if shape.dtype == "int8" else 1
         return Work(shape, block_oc, block_density(pattern, sparsity, block_oc, block_ic, shape), *levels)
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: str, changed_ns: int) -> LatencyModel:
+    return LatencyModel.read(path)
 
 
 def find_table(threads: int = 1, isa: str | None = None) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +20,10 @@ from edgelane.latency.shapes import LayerShape
 from edgelane.latency.tracing import Network
 
 GRID = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.925, 0.95, 0.97)
+SAME_FOOTPRINT = 0.03  # share of the bytes that changes no time that could be told
 ROUNDS = 8  # times depend a little on how much of the network fits into the cache, and that on the plan
 TIME_LIMIT_S = 30.0
+GAP = 1e-5  # share of the value by which a solution may miss the best one: far below what importance can tell
 
 # What is kept of a layer's importance under (layer, pattern, sparsity); more is better.
 Importance = Callable[[str, str, float], float]
@@ -131,7 +136,7 @@ def _search(
         kept = sum(value(name, p.pattern, p.sparsity) for name, p in plan.items())
         if total <= most and kept > best_value + 1e-12:
             best, best_value = plan, kept
-        if abs(model.footprint(network, plan) - footprint) < 0.01 * footprint and total <= most:
+        if abs(model.footprint(network, plan) - footprint) < SAME_FOOTPRINT * footprint and total <= most:
             break
         target = min(most, target - (total - most)) if total > most else target
     if best is None:
@@ -224,16 +229,33 @@ def _knapsack(
         if limit <= 0:
             return None
         constraints.append(LinearConstraint(amounts[None, :] / limit, -np.inf, 1.0))
-    result = milp(
-        -np.array([o.value for _, o in columns]),
-        integrality=np.ones(len(columns)),
-        bounds=Bounds(0, 1),
-        constraints=constraints,
-        options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": 1e-6},
-    )
+    with _quiet():
+        result = milp(
+            -np.array([o.value for _, o in columns]),
+            integrality=np.ones(len(columns)),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
+        )
     if result.x is None:
         return None
     return {name: option.plan for (name, option), taken in zip(columns, result.x, strict=True) if taken > 0.5}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """HiGHS writes some of its debugging to the process's standard output whatever its options say, where it would
+    spoil the JSON of a command: it goes nowhere.
+    """
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _choices(base: LayerPlan, patterns: Sequence[str], sparsities: Sequence[float]) -> list[LayerPlan]:
