@@ -66,6 +66,17 @@ def compress(
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Print what would go from each layer and be saved; train nothing.")
     ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option(min=1, help="Try so many recipes; write RUN/search with the front of accuracy against latency."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Optuna storage URL of --search, which other processes and machines may share.",
+            show_default="RUN/search/study.db",
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the one of the training.")] = None,
     calibration: onnx.CalibrationOption = None,
     output: onnx.OutputOption = None,
@@ -94,6 +105,7 @@ def compress(
     from edgelane.compression import GateError
     from edgelane.compression import compress as compress_run
     from edgelane.compression import plan_only as plan_run
+    from edgelane.compression import search as search_run
 
     flags: dict[str, Any] = {
         "prune.sparsity": sparsity,
@@ -108,10 +120,21 @@ def compress(
         "judge.attacks": ["all"] if robustness else None,
         "judge.saliency": SALIENCY_PICTURES if robustness else None,
     }
+    if storage is not None and search is None:
+        raise EdgelaneError("--storage is for --search: give a number of recipes to try")
     given = {name: value for name, value in flags.items() if value is not None}
-    if latency_budget is not None or size_budget is not None:
+    if search is None and (latency_budget is not None or size_budget is not None):
         given = {"prune.allocation": "latency", "prune.sparsity": None, **given}
     given |= dict(_parse(text) for text in setting or [])
+    if search is not None:
+        with chatty():
+            found = search_run(run, search, recipe=recipe, settings=given, data=data, storage=storage, say=_say)
+        if json:
+            print_json(found)
+        else:
+            print_front(found)
+            out().print(f"wrote {run / 'search' / 'pareto.json'} and {run / 'search' / 'pareto.svg'}", markup=False)
+        return
     how: dict[str, Any] = {"recipe": recipe, "settings": given, "data": data, "say": _say}
     try:
         with chatty():
@@ -223,3 +246,29 @@ def _print_refusal(error: GateError, json: bool) -> None:
             for row in error.sensitivity
         ]
         print_table("sensitivity of the layers", ("layer", *(titles[key] for key in keys)), rows)
+
+
+def print_front(found: dict[str, Any]) -> None:
+    """What no other recipe beats in both, the most accurate first."""
+    front = sorted((point for point in found["points"] if point["on_front"]), key=lambda point: -point["score"])
+    rows = [
+        [
+            str(point["trial"]),
+            describe_recipe(point["recipe"]),
+            f"{100 * point['score']:.2f}",
+            f"{100 * point['test_score']:.2f}",
+            f"{point['front_p50_ms']:.3f}",
+            "yes" if point["within_budget"] else "no",
+        ]
+        for point in front
+    ]
+    print_table("front", ("trial", "recipe", "val", "test", "p50 ms", "within budget"), rows)
+    others = len(found["points"]) - len(front)
+    out().print(f"{others} beaten, {len(found['failed'])} failed, {found['trials_on_other_cpus']} on other CPUs")
+
+
+def describe_recipe(recipe: dict[str, Any]) -> str:
+    """What the search moves, in words."""
+    prune, quantize = recipe["prune"], recipe["quantize"]
+    words = [f"{prune['sparsity']:.0%} {prune['pattern']}", prune["importance"], prune["allocation"]]
+    return ", ".join([*words, f"int8 {quantize['calibration']}" if quantize else "float32"])

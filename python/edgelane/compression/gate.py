@@ -139,6 +139,23 @@ def _ladder(
     start = job.recipe.quantize
     assert start is not None
     yield "the recipe's settings", start
+    if Drop.between(job.judge(job.before, "val"), job.judge(model, "val")).within(job.recipe.budget):
+        yield from _without_training(job, model, rungs, sensitive, start)
+    # Else pruning has lost too much already, and nothing but training wins that back.
+    epochs = max(start.qat_epochs, 1 + job.recipe.train.epochs // 4)
+    best = _best(rungs, start)
+    yield "quantisation-aware training", replace(best, rounding="nearest", qat_epochs=epochs)
+    yield "twice the quantisation-aware training", replace(best, rounding="nearest", qat_epochs=2 * epochs)
+
+
+def _without_training(
+    job: Job,
+    model: nn.Module,
+    rungs: Sequence[Rung],
+    sensitive: Callable[[], list[dict[str, Any]]],
+    start: Quantize,
+) -> Iterator[tuple[str, Quantize]]:
+    """The rungs that only choose scales and roundings."""
     if start.qat_epochs == 0 and start.rounding == "nearest":
         for method in get_args(Calibration):
             if method != start.calibration:
@@ -158,10 +175,6 @@ def _ladder(
     best = _best(rungs, start)
     if best.rounding == "nearest":
         yield "learned rounding", replace(best, rounding="adaround")
-    epochs = max(start.qat_epochs, 1 + job.recipe.train.epochs // 4)
-    best = _best(rungs, start)
-    yield "quantisation-aware training", replace(best, rounding="nearest", qat_epochs=epochs)
-    yield "twice the quantisation-aware training", replace(best, rounding="nearest", qat_epochs=2 * epochs)
 
 
 def _best(rungs: Sequence[Rung], otherwise: Quantize | None) -> Quantize:
