@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
-from edgelane.compression.recipe import Budget, Distill, Prune, Quantize
-from edgelane.compression.recipe_file import make_recipe, read_recipe, recipe_of, shipped_recipes
+from edgelane.compression import recipe_file
+from edgelane.compression.recipe import Budget, Distill, Prune, Quantize, Recipe, Train
+from edgelane.compression.recipe_file import make_recipe, read_recipe, read_setting, recipe_of, shipped_recipes
 from edgelane.errors import EdgelaneError
 
 
@@ -32,6 +34,16 @@ def test_every_section_of_a_file_is_read(file: Path) -> None:
     assert recipe.train.distill == Distill(features={"layer3": "layer2"})
     assert (recipe.seed, recipe.quantize, recipe.budget) == (3, Quantize("entropy"), Budget(max_drop=1))
     assert recipe_of(recipe.to_dict()) == recipe
+
+
+def test_the_readme_explains_every_setting_with_its_default(file: Path) -> None:
+    readme = Path(recipe_file.__file__).with_name("README.md").read_text()
+    file.write_text(readme.split("```yaml\n")[1].split("```")[0])
+    assert read_recipe(file) == Recipe(prune=Prune(sparsity=0.8), train=Train(distill=Distill()), quantize=Quantize())
+    written = yaml.safe_load(file.read_text())
+    for section, settings in read_recipe(file).to_dict().items():
+        assert section == "seed" or set(written[section]) == set(settings)
+    assert set(written["train"]["distill"]) == set(Distill.__dataclass_fields__)
 
 
 def test_json_is_read_too(file: Path) -> None:
@@ -114,3 +126,26 @@ def test_arguments_add_to_a_file_and_take_the_place_of_its_settings(file: Path) 
 def test_asking_for_int8_beside_a_file_that_has_it_changes_nothing(content: str, file: Path) -> None:
     file.write_text(content)
     assert make_recipe({"quantize": {}}, file).quantize == Quantize()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("prune.pattern=2:4", "2:4"),
+        ("train.learning_rate=1e-3", 0.001),
+        ("prune.skip=[layer1, fc]", ("layer1", "fc")),
+        ("quantize={images: 8}", {"images": 8}),
+        ("quantize=null", None),
+        ("budget.max_drop=", None),
+    ],
+)
+def test_single_settings_are_read_as_in_a_file(text: str, value: Any) -> None:
+    assert read_setting(text) == (text.partition("=")[0], value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("taylor", "expected NAME=VALUE"), ("=1", "expected NAME=VALUE"), ("seed=[", "seed: cannot")]
+)
+def test_what_is_no_setting_is_named(text: str, problem: str) -> None:
+    with pytest.raises(EdgelaneError, match=problem):
+        read_setting(text)

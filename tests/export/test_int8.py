@@ -412,6 +412,7 @@ def test_the_command_needs_no_torch(small: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--int8", "--sparsity", "0.5"], "--sparsity: for a run folder, not an ONNX file"),
+        (["--int8", "--set", "seed=1"], "--set: for a run folder, not an ONNX file"),
         (["--int8"], "an ONNX file can be made int8: edgelane compress"),
         (["--int8", "--calibration", "images", "--mean", "1,2"], "--mean: expected three numbers"),
         (["--int8", "--calibration", "images", "--size", "large"], "--size: expected height and width"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelane.cli import compress_onnx as onnx
-from edgelane.cli.console import JsonFlag, chatty, err, out, print_json, print_table
+from edgelane.cli.console import JsonFlag, chatty, err, out, print_json, print_table, warn
 from edgelane.cli.train import print_metrics
 from edgelane.errors import EdgelaneError
 
@@ -106,6 +106,7 @@ def compress(
     from edgelane.compression import compress as compress_run
     from edgelane.compression import plan_only as plan_run
     from edgelane.compression import search as search_run
+    from edgelane.compression.recipe_file import read_setting
 
     flags: dict[str, Any] = {
         "prune.sparsity": sparsity,
@@ -125,7 +126,7 @@ def compress(
     given = {name: value for name, value in flags.items() if value is not None}
     if search is None and (latency_budget is not None or size_budget is not None):
         given = {"prune.allocation": "latency", "prune.sparsity": None, **given}
-    given |= dict(_parse(text) for text in setting or [])
+    given |= dict(read_setting(text) for text in setting or [])
     if search is not None:
         with chatty():
             found = search_run(run, search, recipe=recipe, settings=given, data=data, storage=storage, say=_say)
@@ -150,6 +151,8 @@ def compress(
             print_plan(plan)
         return
     assert result is not None
+    for text in result["timing_warnings"]:
+        warn(text)
     if json:
         print_json(result)
     else:
@@ -160,20 +163,6 @@ def compress(
 
 def _say(line: str) -> None:
     err().print(line, markup=False)
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value in YAML."""
-    import yaml  # type: ignore[import-untyped]
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise EdgelaneError(f"--set: expected NAME=VALUE such as prune.importance=taylor, found {text!r}")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise EdgelaneError(f"--set {name}: cannot read {value!r}") from error
-    return name, parsed
 
 
 def print_plan(plan: Plan) -> None:

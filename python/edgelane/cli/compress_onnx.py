@@ -137,7 +137,8 @@ def _given(context: typer.Context) -> list[str]:
 
 def _refuse(context: typer.Context, names: list[str], what: str) -> None:
     if names:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        written = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        options = ", ".join(str(written[name]) for name in names)
         raise EdgelaneError(f"{options}: for {what}; `edgelane compress --help` says what is for which")
 
 

@@ -40,7 +40,7 @@ class Prune:
     schedule: ScheduleName = "gradual"
     """oneshot, gradual (cubic), iterative (rounds, with rewinding) or rigl (moving masks)."""
     ramp: float = 0.5
-    """The share of the fine-tuning in which gradual and iterative reach the final sparsity, and in which rigl moves."""
+    """The share of the fine-tuning in which gradual reaches the final sparsity, and in which rigl moves."""
     rounds: int = 4
     """Of iterative."""
     rewind: Literal["weights", "learning_rate"] = "weights"

@@ -41,6 +41,23 @@ def make_recipe(given: Mapping[str, Any], source: str | os.PathLike[str] | None)
     return _build(file, tree, given)
 
 
+def read_setting(text: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE, such as prune.pattern=2:4, the value as a recipe file has it.
+
+    Raises EdgelaneError for what is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise EdgelaneError(f"expected NAME=VALUE such as prune.importance=taylor, found {text!r}")
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        node = yaml.compose(value, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise EdgelaneError(f"{name}: cannot read {value!r}") from error
+    return name, None if node is None else _values(Path(text), node, name, {})
+
+
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     """The recipe that `Recipe.to_dict` gave."""
     recipe: Recipe = section_of(Recipe, settings)
@@ -49,7 +66,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as the content of a file that `read_recipe` reads."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     return str(yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True))
 
