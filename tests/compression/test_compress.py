@@ -17,11 +17,12 @@ from edgelane.compression import GateError, compress, plan_only
 from edgelane.compression.masks import masked_layers
 from edgelane.compression.measure import Timing
 from edgelane.compression.recipe import Quantize, Recipe
-from edgelane.compression.recipe_file import recipe_of
+from edgelane.compression.recipe_file import read_recipe, recipe_of
 from edgelane.data import load
 from edgelane.errors import EdgelaneError
 from edgelane.export.compiler import compile as compile_onnx
 from edgelane.export.onnx import export_run
+from edgelane.robustness import Saliency
 from edgelane.training import TrainingConfig, evaluate, predictor, train
 from edgelane.training.loop import Interrupted
 
@@ -70,7 +71,7 @@ def test_prune_fine_tune_quantise_and_deploy(run: Path) -> None:
         "prune: {sparsity: 0.6, pattern: 4x4, skip: [conv5]}\n"
         "train: {epochs: 2, batch_size: 16, distill: {}}\n"
         "quantize: {images: 32}\n"
-        "judge: {conditions: [fog], attacks: [fgsm], images: 8}\n"
+        "judge: {conditions: [fog], attacks: [fgsm], images: 8, saliency: 2}\n"
     )
     report = compress(run, recipe=file)
     assert json.loads((run / "compress.json").read_text()) == report
@@ -93,12 +94,20 @@ def test_prune_fine_tune_quantise_and_deploy(run: Path) -> None:
         (row["damage"] for row in report["sensitivity"]), reverse=True
     )
     assert report["robustness"]
+    assert read_recipe(run / "compress" / "recipe.yaml") == recipe_of(report["recipe"])
+    maps = Saliency.load(run / "compress" / "saliency.npz")
+    assert maps.to_dict() == report["saliency"]
+    assert len(maps.looks) == 2
+    between = Checkpoint.load(run / "compress" / "pruned.pt")
+    assert (between.kind, between.metrics["test"]) == ("pruned", report["stages"]["pruned"]["test"])
 
     checkpoint = Checkpoint.load(run / "compressed.pt")
     assert checkpoint.kind == "pruned+int8"
     model = checkpoint.build()
     bundle = checkpoint.load_data()
     assert evaluate(predictor(model), bundle.test, bundle.classes).to_dict() == report["metrics"]
+    judged = evaluate(predictor(between.build()), bundle.test, bundle.classes).to_dict()
+    assert judged == between.metrics["test"]
     assert any(True for _ in masked_layers(model))  # ready for more training
     exported = export_run(run)
     assert exported["kind"] == "pruned+int8"

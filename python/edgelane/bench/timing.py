@@ -173,6 +173,17 @@ def _rows(samples: Mapping[str, list[float]], baseline: str) -> tuple[BenchmarkR
 
 
 def _warnings(facts: Mapping[str, object], rows: tuple[BenchmarkRow, ...]) -> tuple[str, ...]:
+    few = min(row.count for row in rows)
+    if few >= P99_SAMPLES:
+        return disturbances(facts)
+    return (
+        *disturbances(facts),
+        f"only {few} samples for the slowest runner: p99 needs at least {P99_SAMPLES}, give it more seconds",
+    )
+
+
+def disturbances(facts: Mapping[str, object]) -> tuple[str, ...]:
+    """What in the `environment` of a result makes its times doubtful, a sentence for each."""
     warnings = []
     foreign = facts["other_processes_cores"]
     if isinstance(foreign, float) and foreign > FOREIGN_CORES_WARNING:
@@ -184,10 +195,5 @@ def _warnings(facts: Mapping[str, object], rows: tuple[BenchmarkRow, ...]) -> tu
     if governor is not None and governor not in ("performance", "schedutil"):
         warnings.append(
             f"the CPU governor is {governor!r}: set it to 'performance' (cpupower frequency-set -g performance)"
-        )
-    few = min(row.count for row in rows)
-    if few < P99_SAMPLES:
-        warnings.append(
-            f"only {few} samples for the slowest runner: p99 needs at least {P99_SAMPLES}, give it more seconds"
         )
     return tuple(warnings)

@@ -72,17 +72,19 @@ def costs(job: Job, final: nn.Module, plan: Plan) -> dict[str, Any]:
         "layers": layers,
         "totals": {**after.totals, **timing["after"].to_dict()},
         "before_totals": {**before.totals, **timing["before"].to_dict()},
+        "timing_warnings": list(timing["after"].warnings),
     }
 
 
 def robustness(job: Job, final: nn.Module) -> dict[str, Any]:
     """The comparison under the conditions and attacks that the recipe names; nothing where it names none."""
-    from edgelane.robustness import judge
+    from edgelane.robustness import attacks, conditions, judge
 
     settings = job.recipe.judge
     if not settings.conditions and not settings.attacks:
         return {}
-    job.say("judging both under image conditions and attacks")
+    circumstances = len(conditions.choose(settings.conditions)), len(attacks.choose(settings.attacks))
+    job.say("judging both under {} image conditions and {} attacks".format(*circumstances))
     found = judge(
         {job.first_stage: job.before, "compressed": final},
         job.bundle,

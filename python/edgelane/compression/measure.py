@@ -18,16 +18,17 @@ PROFILES = 3  # the least time of each step counts
 @dataclass(frozen=True)
 class Timing:
     """One deployed network: `p50_ms` of a run, `bytes` of its `.lane` file, and by layer of the torch network the
-    microseconds that its step takes.
+    microseconds that its step takes. `warnings`: what makes the times doubtful.
     """
 
     p50_ms: float
     min_ms: float
     bytes: int
     layers_us: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Without the layers."""
+        """Without the layers and the warnings."""
         return {"p50_ms": self.p50_ms, "min_ms": self.min_ms, "bytes": self.bytes}
 
 
@@ -37,6 +38,7 @@ def measure(models: Mapping[str, nn.Module], example: Tensor, seconds: float = S
     Raises EdgelaneError when one cannot be exported or compiled.
     """
     from edgelane.bench import benchmark
+    from edgelane.bench.timing import disturbances
     from edgelane.runtime import Session
 
     noise = np.random.default_rng(0).standard_normal(tuple(example.shape), dtype=np.float32)
@@ -58,7 +60,8 @@ def measure(models: Mapping[str, nn.Module], example: Tensor, seconds: float = S
                 layer = row.step.rpartition("/")[0]
                 layers[layer] = min(row.time_us, layers.get(layer, float("inf")))
         whole = timed.row(name)
-        result[name] = Timing(whole.p50_ms, whole.min_ms, sizes[name], layers)
+        doubts = disturbances(timed.environment)
+        result[name] = Timing(whole.p50_ms, whole.min_ms, sizes[name], layers, doubts)
     return result
 
 

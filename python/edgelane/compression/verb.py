@@ -28,6 +28,7 @@ from edgelane.files import write_bytes, write_json
 from edgelane.report.compress import write_compress_report
 
 if TYPE_CHECKING:
+    from edgelane.checkpoint import Checkpoint
     from edgelane.robustness import Saliency
 
 
@@ -40,7 +41,7 @@ def compress(
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Compress a trained network as the recipe says; write RUN/compressed.pt, RUN/compress.json and RUN/report.html,
-    and beside the state of the training in RUN/compress the recipe as a file.
+    and in RUN/compress the recipe as a file and, where int8 follows it, the pruned float32 network as pruned.pt.
 
     recipe: a `Recipe`, a recipe file, or the name of a shipped recipe. settings: single settings by "section.name",
     such as {"prune.sparsity": 0.8}, in place of the file's or without one. `data` replaces the data that the run was
@@ -62,6 +63,7 @@ def compress(
         model = fine_tune.prune(job, plan.sparsity)
         _judge(job, stages, "pruned", model, since=started)
         gate.check_pruned(job, model, lambda: evidence.pruning_sensitivity(job, model))
+    pruned = model
     rungs: list[gate.Rung] = []
     sensitive: list[dict[str, Any]] = []
     if job.recipe.quantize is not None:
@@ -69,7 +71,6 @@ def compress(
         model, rungs, sensitive = gate.choose_int8(job, model)
         _judge(job, stages, "int8", model, since=started)
     last = stages[list(stages)[-1]]
-    pruned = model
     drop = gate.check_final(job, last["test"], rungs, lambda: sensitive or evidence.pruning_sensitivity(job, pruned))
 
     final = finalize(model)
@@ -102,7 +103,7 @@ def compress(
     maps = evidence.saliency(job, final)
     if maps is not None:
         report["saliency"] = maps.to_dict()
-    _write(job, final, report, maps)
+    _write(job, pruned, final, report, maps)
     return report
 
 
@@ -130,17 +131,16 @@ def _judge(job: Job, stages: dict[str, Any], name: str, model: nn.Module, since:
     job.say(f"{name}: {100 * stages[name]['test']['score']:.2f} points on test")
 
 
-def _write(job: Job, final: nn.Module, report: dict[str, Any], maps: Saliency | None) -> None:
-    record = record_of(final)
-    kind = "+".join(name for name, key in (("pruned", "pruning"), ("int8", "quantization")) if key in record)
-    report["kind"] = kind
-    replace(
-        job.checkpoint,
-        state_dict=final.state_dict(),
-        kind=kind,  # type: ignore[arg-type]
-        compression={**record, "recipe": job.recipe.to_dict()},
-        metrics={"test": report["metrics"]},
-    ).save(job.run / "compressed.pt")
+def _write(job: Job, pruned: nn.Module, final: nn.Module, report: dict[str, Any], maps: Saliency | None) -> None:
+    result = _checkpoint(job, final, job.recipe, report["metrics"])
+    report["kind"] = result.kind
+    result.save(job.run / "compressed.pt")
+    between = job.folder / "pruned.pt"
+    if job.recipe.prune is not None and job.recipe.quantize is not None:
+        recipe = replace(job.recipe, quantize=None)
+        _checkpoint(job, finalize(pruned), recipe, report["stages"]["pruned"]["test"]).save(between)
+    else:
+        between.unlink(missing_ok=True)  # an earlier result's
     write_json(job.run / "compress.json", report)
     write_bytes(job.folder / "recipe.yaml", recipe_text(job.recipe).encode())
     pictures = job.folder / "saliency.npz"
@@ -149,3 +149,15 @@ def _write(job: Job, final: nn.Module, report: dict[str, Any], maps: Saliency | 
     else:
         pictures.unlink(missing_ok=True)  # an earlier result's
     write_compress_report(job.run / "report.html", report, model=final, saliency=maps)
+
+
+def _checkpoint(job: Job, network: nn.Module, recipe: Recipe, metrics: dict[str, Any]) -> Checkpoint:
+    record = record_of(network)
+    kind = "+".join(name for name, key in (("pruned", "pruning"), ("int8", "quantization")) if key in record)
+    return replace(
+        job.checkpoint,
+        state_dict=network.state_dict(),
+        kind=kind or "float",  # type: ignore[arg-type]
+        compression={**record, "recipe": recipe.to_dict()},
+        metrics={"test": metrics},
+    )
