@@ -51,7 +51,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(pictures: Path) -> DemoSettings:
     return DemoSettings(
-        data=str(pictures), image_size=32, epochs=1, prune_epochs=1, sparsity=0.8, threads=(1,), seconds=0.5, photos=4
+        data=str(pictures),
+        image_size=32,
+        epochs=1,
+        prune_epochs=1,
+        sparsity=0.8,
+        max_drop=100.0,
+        threads=(1,),
+        seconds=0.5,
+        photos=4,
     )
 
 
@@ -104,7 +112,9 @@ def test_the_page_shows_tables_plots_and_photos(demo):
     _, folder, _ = demo
     page = (folder / "report.html").read_text()
     assert all(name in page for name in ROWS)
-    assert page.count("<svg") == 4, "one distribution, three networks' layers"
+    assert page.count("<svg") == 4 + 2, "one distribution, three networks' layers; classes and layers of compression"
+    assert "The gate: at most 100 points." in page
+    assert "Where the zeros are" in page
     assert page.count("data:image/jpeg") == 4
     predictions = json.loads((folder / "photos" / "predictions" / "predictions.json").read_text())
     assert len(predictions["predictions"]) == 4

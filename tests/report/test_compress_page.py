@@ -56,8 +56,16 @@ def content() -> dict[str, object]:
         "duration_s": 90.0,
         "recipe": {"prune": {"pattern": "4x4", "sparsity": 0.75, "skip": ["<i>stem"]}},
         "stages": {"dense": {"test": BEFORE, "seconds": 0}, "int8": {"test": AFTER, "seconds": 9}},
-        "before_totals": {"macs": 4e6, "params": 1168, "nonzero": 1152, "bytes": 6000, "p50_ms": 3.0},
-        "totals": {"macs": 1e6, "params": 1168, "nonzero": 720, "bytes": 1500, "p50_ms": 1.2},
+        "before_totals": {
+            "macs": 4e6,
+            "params": 1168_000,
+            "nonzero": 1152,
+            "bytes": 6000,
+            "p50_ms": 3.0,
+            "min_ms": 2.5,
+        },
+        "totals": {"macs": 1e6, "params": 1166_000, "nonzero": 1150, "bytes": 1500, "p50_ms": 1.2, "min_ms": 1.0},
+        "timing_warnings": ["a busy machine"],
         "layers": [
             {**layer, "name": "0", "macs": 2_000_000, "density": 1.0, "measured_us": 12.25, "before_us": 30.5},
             {**layer, "name": "1", "macs": 500_000, "density": 0.25, "measured_us": None, "before_us": 31.5},
@@ -156,7 +164,10 @@ def test_the_page_holds_what_was_given(tmp_path):
     assert ["accuracy, test", "100.00 %", "87.00 %", "-13.00 points"] in rows(text, "Before and after")
     assert ["time measured, p50, ms", "3.000", "1.200", "2.50x less"] in rows(text, "Before and after")
     assert ["time predicted, ms", "2.900", "1.100", "2.64x less"] in rows(text, "Before and after")
-    assert ["parameters, thousands", "1.2", "1.2", "the same"] in rows(text, "Before and after")
+    assert ["time measured, least, ms", "2.500", "1.000", "2.50x less"] in rows(text, "Before and after")
+    assert ["parameters, thousands", "1,168.0", "1,166.0", "-0.17 %"] in rows(text, "Before and after")
+    assert rows(text, "Before and after")[3][1:] == ["1.2", "1.1", "-0.17 %"]
+    assert "Times: a busy machine" in text
     assert rows(text, "Recall by class") == [
         ["stop &lt;b&gt;", "20", "100.00 %", "40.00 %", "60.0", "11.5", "&lt;0.001", "hurt"]
     ]
@@ -170,6 +181,7 @@ def test_the_page_holds_what_was_given(tmp_path):
     assert ladder[1][-2:] == ["passed", "chosen"]
     assert "The gate: at most 1 points." in text
     found = rows(text, "Image conditions and attacks")
+    assert found[1][6] == "stop &lt;b&gt;: 60.0 on 20 items (p 0.700)"
     assert found[1][:6] == ["fog/light", "90.00 %", "88.00 %", "2.0", "3.5", "0.700"]
     assert [row[0] for row in found] == ["clean", "fog/light", "pgd/2"]
     assert text.count('class="emphasis"') == 1 + 1 + 2, "a class, a rung, and two circumstances"

@@ -1,4 +1,4 @@
-"""The chain: train, compress twice, export, compile, run, bench, report. Every step is the library function of its
+"""The chain: train, compress, export, compile, run, bench, report. Every step is the library function of its
 verb.
 """
 
@@ -34,6 +34,7 @@ class DemoSettings:
     sparsity: float = 0.85
     pattern: str = "4x4"
     prune_epochs: int = 9
+    max_drop: float = 2.0  # points of accuracy; a compressed network that loses more is refused
     threads: tuple[int, ...] = (1, 2)
     seconds: float = 15.0  # of measuring, for each thread count
     photos: int = 12
@@ -82,8 +83,7 @@ def run_demo(
     dense, pruned, int8 = (variant.folder for variant in variants)
 
     _train(steps, dense, data, settings)
-    _compress(steps, "prune", dense / "model.pt", pruned, settings)
-    _compress(steps, "quantise", pruned / "compressed.pt", int8, settings)
+    _compress(steps, dense / "model.pt", pruned, int8, settings)
     for variant in variants:
         _deploy(steps, variant)
 
@@ -130,7 +130,7 @@ def run_demo(
     }
     write_json(folder / "demo.json", values)
     pictures = photos_module.draw(folder / "photos")
-    write_page(folder / "report.html", about, values, read_json(figures), pictures)
+    write_page(folder / "report.html", about, values, read_json(figures), pictures, int8)
     notes = [*notes, f"wrote {folder / 'report.html'} and {folder / 'demo.json'}"]
     title = f"batch 1, {counts[0]} thread, {values['environment']['cpu']}"
     return DemoResult(title, COLUMNS, as_text(rows), notes, values)
@@ -184,28 +184,33 @@ def _train(steps: Steps, folder: Path, data: str, settings: DemoSettings) -> Non
     )
 
 
-def _compress(steps: Steps, name: str, source: Path, folder: Path, settings: DemoSettings) -> None:
-    """One stage of compression, from the checkpoint of the stage before, in a run folder of its own."""
+def _compress(steps: Steps, source: Path, pruned: Path, int8: Path, settings: DemoSettings) -> None:
+    """Prune, fine-tune and quantise in the run folder `int8`; the float32 network in between goes into `pruned`."""
     from edgelane.compression import compress
 
-    how: dict[str, Any]
-    if name == "prune":
-        what = f"{settings.sparsity:.0%} in {settings.pattern} blocks, {settings.prune_epochs} epochs of fine-tuning"
-        how = {
-            "prune.sparsity": settings.sparsity,
-            "prune.pattern": settings.pattern,
-            "train.epochs": settings.prune_epochs,
-        }
-    else:
-        what = "int8, calibrated on training images"
-        how = {"quantize": {}}
+    how = {
+        "prune.sparsity": settings.sparsity,
+        "prune.pattern": settings.pattern,
+        "train.epochs": settings.prune_epochs,
+        "quantize": {},
+        "budget.max_drop": settings.max_drop,
+    }
 
     def work() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, folder / "model.pt")
-        compress(folder, settings=how)
+        for folder in (pruned, int8):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, int8 / "model.pt")
+        compress(int8, settings=how)
+        shutil.copyfile(int8 / "compress" / "pruned.pt", pruned / "model.pt")
 
-    steps.run(name, what, how, [folder / "compressed.pt", folder / "compress.json"], work)
+    steps.run(
+        "compress",
+        f"{settings.sparsity:.0%} in {settings.pattern} blocks, {settings.prune_epochs} epochs of fine-tuning, int8; "
+        f"refused if it loses more than {settings.max_drop:g} points",
+        how,
+        [int8 / "compressed.pt", int8 / "compress.json", pruned / "model.pt"],
+        work,
+    )
 
 
 def _deploy(steps: Steps, variant: Variant) -> None:
@@ -228,11 +233,10 @@ def _commands(data: str, folder: Path, settings: DemoSettings, counts: list[int]
     commands = [
         f"edgelane train {settings.model} --data {data} --epochs {settings.epochs}{size} -o {dense}",
         f"mkdir -p {pruned} {int8}",
-        f"cp {dense}/model.pt {pruned}/model.pt",
-        f"edgelane compress {pruned} --sparsity {settings.sparsity} --pattern {settings.pattern} --epochs "
-        f"{settings.prune_epochs}",
-        f"cp {pruned}/compressed.pt {int8}/model.pt",
-        f"edgelane compress {int8} --int8",
+        f"cp {dense}/model.pt {int8}/model.pt",
+        f"edgelane compress {int8} --sparsity {settings.sparsity} --pattern {settings.pattern} --epochs "
+        f"{settings.prune_epochs} --int8 --max-drop {settings.max_drop:g}",
+        f"cp {int8}/compress/pruned.pt {pruned}/model.pt",
     ]
     for run in (dense, pruned, int8):
         commands += [f"edgelane export {run}", f"edgelane compile {run}/model.onnx -o {run}/model.lane"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgelane.bench.timing import BenchmarkResult
@@ -91,9 +92,13 @@ def write_page(
     values: Mapping[str, Any],
     figures: Mapping[str, Any],
     photos: Sequence[tuple[Any, str, bool]],
+    run: Path,
 ) -> None:
-    """Write report.html. `photos` are (picture, caption, whether all predictions in it are right)."""
+    """Write report.html. `photos` are (picture, caption, whether all predictions in it are right); `run` is the folder
+    of the compressed network.
+    """
     from edgelane.report import LatencyPlot, LayerChart, Photo, Report, Table, write_report
+    from edgelane.report.compress import read_parts
 
     results = {count: BenchmarkResult.from_dict(result) for count, result in figures.items()}
     first = next(iter(results))
@@ -121,6 +126,7 @@ def write_page(
             photos=[Photo(image, text, right) for image, text, right in photos],
             warnings=[f"{_threads(count)}: {text}" for count, result in results.items() for text in result.warnings],
             notes=values["notes"],
+            compression=read_parts(run),
             environment=environment,
             commands=["edgelane demo", "", "# the same, one verb at a time", *values["commands"]],
         ),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgelane.bench.compare import Comparison
-from edgelane.files import read_json
-from edgelane.report.compress import parts
+from edgelane.report.compress import read_parts
 from edgelane.report.page import LatencyPlot, LayerChart, Report, Table, write_report
 
 
@@ -46,7 +45,9 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
     )
     engines = ",".join(name.replace(" ", "=", 1) for name in comparison.runners if name != "edgelane")
     command = f"edgelane bench {comparison.model}" + (f" --against {engines}" if engines else "")
-    compression, warnings, commands = _compression(comparison.model)
+    command += f" --threads {','.join(map(str, counts))} --seconds {comparison.seconds:g}"
+    compression = read_parts(comparison.model.parent)
+    compressed = {} if compression is None else compression["content"]
     write_report(
         path,
         Report(
@@ -56,50 +57,25 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
             latencies=[LatencyPlot(_threads(count), result.samples_ms) for count, result in comparison.results.items()],
             layers=[LayerChart(_threads(count), comparison.layers[count]) for count in counts],
             warnings=[
-                *(
-                    f"{_threads(count)}: {text}"
-                    for count, result in comparison.results.items()
-                    for text in result.warnings
-                ),
-                *warnings,
-            ],
+                f"{_threads(count)}: {text}" for count, result in comparison.results.items() for text in result.warnings
+            ]
+            + _mismatch(comparison.model, compressed),
             notes=comparison.notes,
             compression=compression,
             environment=first.environment,
-            commands=[*commands, f"{command} --threads {','.join(map(str, counts))} --seconds {comparison.seconds:g}"],
+            commands=[*compressed.get("commands", ()), command],
         ),
     )
 
 
-def _compression(model: Path) -> tuple[dict[str, Any] | None, list[str], list[str]]:
-    """(what to show, warnings, commands) of the compress.json beside `model`; nothing where there is none.
-
-    Pictures come from compressed.pt and what lies in the folder `compress`, where torch is there to read them.
-    """
+def _mismatch(model: Path, compressed: Mapping[str, Any]) -> list[str]:
+    """A warning where `model` is not the network that `compressed`, the content of compress.json, is of."""
     from edgelane.runtime import Session
 
-    folder = model.parent
-    if not (folder / "compress.json").is_file():
-        return None, [], []
-    content = read_json(folder / "compress.json")
-    network, maps = None, None
-    if importlib.util.find_spec("torch") is not None and (folder / "compressed.pt").is_file():
-        from edgelane.checkpoint import Checkpoint
-        from edgelane.robustness import Saliency
-
-        network = Checkpoint.load(folder / "compressed.pt").build()
-        if (folder / "compress" / "saliency.npz").is_file():
-            maps = Saliency.load(folder / "compress" / "saliency.npz")
-    found = parts(content, model=network, saliency=maps)
-    warnings = list(found["warnings"])
-    compiled = Session(model).metadata.get("compression") or {}
-    if compiled.get("recipe") != content.get("recipe"):
-        warnings.insert(
-            0,
-            f"{model.name} is not the network that {folder / 'compress.json'} is about: export and "
-            "compile that again to time it.",
-        )
-    return found, warnings, list(content.get("commands") or ())
+    made_by = (Session(model).metadata.get("compression") or {}).get("recipe")
+    if not compressed or made_by == compressed.get("recipe"):
+        return []
+    return [f"{model.name} is not the network that compress.json beside it is of; export and compile that to time it."]
 
 
 def _threads(count: int) -> str:

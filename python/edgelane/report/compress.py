@@ -4,7 +4,8 @@ What it reads of compress.json, all of it optional but "model" and "stages":
 
 - model, kind, task, classes, edgelane; "recipe": a mapping; "duration_s"; "commands": a list; "environment": a mapping.
 - "stages": name -> {"test": metrics, "val": metrics, "seconds"}, the network before compression first, the result last.
-- "before_totals", "totals": macs, dense_macs, params, weights, nonzero, bytes, p50_ms.
+- "before_totals", "totals": macs, dense_macs, params, weights, nonzero, bytes, p50_ms, min_ms; "timing_warnings": what
+  makes the times doubtful.
 - "layers": rows of name, op, shape, macs, dense_macs, params, nonzero, density, and as far as known pattern, dtype,
   before_us, measured_us, predicted_us, overtakes_at.
 - "plan": {"rows": by layer, with pattern and dtype, "kept_dense": [{"name", "reason"}], "dense_us", "predicted_us",
@@ -17,13 +18,15 @@ What it reads of compress.json, all of it optional but "model" and "stages":
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelane._version import __version__
 from edgelane.errors import EdgelaneError
-from edgelane.files import write_bytes
+from edgelane.files import read_json, write_bytes
 from edgelane.report import compress_plots
 from edgelane.report.compress_layers import layer_figure, mask_pictures
 from edgelane.report.compress_plots import Pair
@@ -91,6 +94,24 @@ def parts(
     }
 
 
+def read_parts(run: Path) -> dict[str, Any] | None:
+    """`parts` of what `edgelane compress` left in the folder `run`, and "content"; None where it was never compressed.
+
+    Pictures come from compressed.pt and from the folder `compress`, where torch is there to read them.
+    """
+    if not (run / "compress.json").is_file():
+        return None
+    content, model, saliency = read_json(run / "compress.json"), None, None
+    if importlib.util.find_spec("torch") is not None and (run / "compressed.pt").is_file():
+        from edgelane.checkpoint import Checkpoint
+        from edgelane.robustness import Saliency
+
+        model = Checkpoint.load(run / "compressed.pt").build()
+        if (run / "compress" / "saliency.npz").is_file():
+            saliency = Saliency.load(run / "compress" / "saliency.npz")
+    return {**parts(content, model=model, saliency=saliency), "content": content}
+
+
 def class_losses(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows name, lost (points), items, standard_error, p_value, worst first; "hurt" says whether that is more than
     chance.
@@ -137,6 +158,7 @@ def _warnings(content: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -
         for loss in losses
         if loss["hurt"]
     ]
+    found += [f"Times: {text}" for text in content.get("timing_warnings") or ()]
     note = (content.get("plan") or {}).get("note")
     return found + ([str(note)] if note else [])
 
@@ -163,6 +185,7 @@ def _totals(content: Mapping[str, Any], task: str) -> Table:
         ("weights that are not zero, thousands", "nonzero", 1e3, "{:,.1f}"),
         ("file, kB", "bytes", 1e3, "{:,.0f}"),
         ("time measured, p50, ms", "p50_ms", 1, "{:.3f}"),
+        ("time measured, least, ms", "min_ms", 1, "{:.3f}"),
     ):
         if old.get(key) is not None and new.get(key) is not None:
             rows.append([name, *_change(old[key] / scale, new[key] / scale, form)])
@@ -176,6 +199,8 @@ def _totals(content: Mapping[str, Any], task: str) -> Table:
 def _change(before: float, after: float, form: str) -> list[str]:
     if form.format(before) == form.format(after):
         ratio = "the same"
+    elif before and abs(after / before - 1) < 0.005:
+        ratio = f"{100 * (after / before - 1):+.2g} %"
     elif before > after > 0:
         ratio = f"{before / after:.2f}x less"
     else:
@@ -241,7 +266,7 @@ def _circumstances(content: Mapping[str, Any], task: str) -> Figure | None:
                 f"{lost['points']:.1f}",
                 number(lost["standard_error"], "{:.1f}"),
                 p_text(lost["p_value"]),
-                f"{worst['name']} {worst['lost']:.1f} of {worst['items']} items{_chance(worst['p_value'])}"
+                f"{worst['name']}: {worst['lost']:.1f} on {worst['items']} items{_chance(worst['p_value'])}"
                 if worst
                 else "",
             ]
