@@ -82,11 +82,14 @@ class Drop:
         return found
 
 
-def choose_int8(job: Job, model: nn.Module) -> tuple[nn.Module, list[Rung], list[dict[str, Any]]]:
+def choose_int8(
+    job: Job, model: nn.Module, damage: Callable[[], list[dict[str, Any]]]
+) -> tuple[nn.Module, list[Rung], list[dict[str, Any]]]:
     """int8 of the pruned or dense `model`: the first of the ladder's rungs that the gate lets pass, or, without a gate,
-    the recipe's own settings. Returns the network, what was tried, and the sensitivity of the layers where it was
-    needed.
+    the recipe's own settings. Returns the network, what was tried, and the sensitivity of the layers to int8 where it
+    was needed.
 
+    damage: the sensitivity of the layers to pruning, which is to blame where pruning alone breaks the gate.
     Raises GateError when nothing passes.
     """
     assert job.recipe.quantize is not None
@@ -104,7 +107,7 @@ def choose_int8(job: Job, model: nn.Module) -> tuple[nn.Module, list[Rung], list
         started = time.perf_counter()
         candidate = fine_tune.quantize(job, model, settings)
         metrics = job.judge(candidate, "val")
-        drop = Drop.between(job.judge(job.before, "val"), metrics)
+        drop = Drop.between(job.judge_once(job.before, "val"), metrics)
         passed = drop.within(job.recipe.budget)
         rungs.append(
             Rung(
@@ -124,11 +127,15 @@ def choose_int8(job: Job, model: nn.Module) -> tuple[nn.Module, list[Rung], list
     tried = [rung.to_dict() for rung in rungs]
     closest = min(rungs, key=lambda rung: rung.drop)
     reasons = "; ".join(Drop(closest.drop, closest.worst_class, closest.class_drop).excess(job.recipe.budget))
+    pruned = Drop.between(job.judge_once(job.before, "val"), job.judge_once(model, "val"))
+    advice = "allow more, or name the most sensitive layers in quantize.float_layers"
+    if not pruned.within(job.recipe.budget):
+        advice = f"pruning alone lost {pruned.score:.2f}: allow more, prune less, or train longer"
     raise GateError(
         f"the gate refuses all {len(rungs)} int8 variants; the closest, {closest.name}, {reasons}; nothing was "
-        "written: allow more, prune less, or name the most sensitive layers in quantize.float_layers",
+        f"written: {advice}",
         tried,
-        sensitive(),
+        sensitive() if pruned.within(job.recipe.budget) else damage(),
     )
 
 
@@ -139,7 +146,7 @@ def _ladder(
     start = job.recipe.quantize
     assert start is not None
     yield "the recipe's settings", start
-    if Drop.between(job.judge(job.before, "val"), job.judge(model, "val")).within(job.recipe.budget):
+    if Drop.between(job.judge_once(job.before, "val"), job.judge_once(model, "val")).within(job.recipe.budget):
         yield from _without_training(job, model, rungs, sensitive, start)
     # Else pruning has lost too much already, and nothing but training wins that back.
     epochs = max(start.qat_epochs, 1 + job.recipe.train.epochs // 4)
@@ -164,6 +171,7 @@ def _without_training(
     if not best.bias_correction:
         yield "bias correction", replace(best, bias_correction=True)
     if not best.equalize and any(layer.is_depthwise for layer in weight_layers(model, job.example)):
+        yield "equalised channels", replace(best, equalize=True, bias_correction=False)
         yield "equalised channels and bias correction", replace(best, equalize=True, bias_correction=True)
     best = _best(rungs, start)
     order = [row["name"] for row in sensitive() if row["name"] not in best.float_layers]
@@ -202,7 +210,7 @@ def check_pruned(job: Job, model: nn.Module, damage: Callable[[], list[dict[str,
     """What pruning alone lost on the validation split. Raises GateError when that is too much and no int8, whose
     training might win it back, follows.
     """
-    drop = Drop.between(job.judge(job.before, "val"), job.judge(model, "val"))
+    drop = Drop.between(job.judge_once(job.before, "val"), job.judge_once(model, "val"))
     if job.recipe.quantize is None and not drop.within(job.recipe.budget):
         raise GateError(
             f"the gate refuses the pruned network: it {'; '.join(drop.excess(job.recipe.budget))}; nothing was "
@@ -217,7 +225,7 @@ def check_final(
     job: Job, metrics: dict[str, Any], rungs: Sequence[Rung], rows: Callable[[], list[dict[str, Any]]]
 ) -> Drop:
     """What the result lost on the test split. Raises GateError when that is too much."""
-    drop = Drop.between(job.judge(job.before, "test"), metrics)
+    drop = Drop.between(job.judge_once(job.before, "test"), metrics)
     if not drop.within(job.recipe.budget):
         raise GateError(
             f"the gate refuses the result: on the test split it {'; '.join(drop.excess(job.recipe.budget))} (the "

@@ -34,7 +34,7 @@ class Job:
     bundle: DataBundle
     before: nn.Module
     say: Callable[[str], object]
-    _judged: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    _judged: list[tuple[nn.Module, str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
     def open(cls, run: Path, recipe: Recipe, data: str | None, say: Callable[[str], object]) -> Job:
@@ -61,16 +61,18 @@ class Job:
         return torch.zeros(1, 3, self.checkpoint.preprocessing.height, self.checkpoint.preprocessing.width)
 
     def judge(self, model: nn.Module, split: str) -> dict[str, Any]:
-        """The task's metrics of `model` on "val" or "test", computed once for each network."""
+        """The task's metrics of `model` on "val" or "test"."""
         from edgelane.training import evaluate, predictor
 
-        key = (id(model), split)
-        if model is not self.before or key not in self._judged:
-            metrics = evaluate(predictor(model), getattr(self.bundle, split), self.bundle.classes).to_dict()
-            if model is not self.before:  # others may die, and leave their id to the next one
-                return metrics
-            self._judged[key] = metrics
-        return self._judged[key]
+        return evaluate(predictor(model), getattr(self.bundle, split), self.bundle.classes).to_dict()
+
+    def judge_once(self, model: nn.Module, split: str) -> dict[str, Any]:
+        """The same for a network that changes no more and is asked for several times."""
+        known = next((found for other, place, found in self._judged if other is model and place == split), None)
+        if known is None:
+            known = self.judge(model, split)
+            self._judged.append((model, split, known))
+        return known
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """The recipe's number of training images, chosen by its seed, as the network sees them in deployment: without

@@ -57,18 +57,17 @@ def compress(
     _judge(job, stages, job.first_stage, job.before)
     plan = make_plan(job)
 
-    model = job.before
+    model = pruned = job.before
     if job.recipe.prune is not None:
         started = time.perf_counter()
-        model = fine_tune.prune(job, plan.sparsity)
-        _judge(job, stages, "pruned", model, since=started)
-        gate.check_pruned(job, model, lambda: evidence.pruning_sensitivity(job, model))
-    pruned = model
+        model = pruned = fine_tune.prune(job, plan.sparsity)
+        _judge(job, stages, "pruned", pruned, since=started)
+        gate.check_pruned(job, pruned, lambda: evidence.pruning_sensitivity(job, pruned))
     rungs: list[gate.Rung] = []
     sensitive: list[dict[str, Any]] = []
     if job.recipe.quantize is not None:
         started = time.perf_counter()
-        model, rungs, sensitive = gate.choose_int8(job, model)
+        model, rungs, sensitive = gate.choose_int8(job, pruned, lambda: evidence.pruning_sensitivity(job, pruned))
         _judge(job, stages, "int8", model, since=started)
     last = stages[list(stages)[-1]]
     drop = gate.check_final(job, last["test"], rungs, lambda: sensitive or evidence.pruning_sensitivity(job, pruned))
@@ -86,7 +85,7 @@ def compress(
         "worst_class": {"name": drop.worst_class, "drop": drop.class_score},
         "gate": {"max_drop": job.recipe.budget.max_drop, "max_class_drop": job.recipe.budget.max_class_drop},
         "ladder": [rung.to_dict() for rung in rungs],
-        "sensitivity": sensitive or evidence.pruning_sensitivity(job, model),
+        "sensitivity": sensitive or evidence.pruning_sensitivity(job, pruned),
         "plan": plan.to_dict(),
         **evidence.costs(job, final, plan),
         "environment": environment(),
@@ -127,7 +126,7 @@ def _recipe(recipe: str | os.PathLike[str] | Recipe | None, settings: Mapping[st
 
 def _judge(job: Job, stages: dict[str, Any], name: str, model: nn.Module, since: float | None = None) -> None:
     seconds = 0.0 if since is None else time.perf_counter() - since
-    stages[name] = {"test": job.judge(model, "test"), "val": job.judge(model, "val"), "seconds": seconds}
+    stages[name] = {"test": job.judge_once(model, "test"), "val": job.judge_once(model, "val"), "seconds": seconds}
     job.say(f"{name}: {100 * stages[name]['test']['score']:.2f} points on test")
 
 
