@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +127,8 @@ def test_the_plan_is_made_without_training_and_writes_nothing(run: Path) -> None
 
 def test_the_gate_refuses_what_loses_too_much_and_writes_nothing(run: Path) -> None:
     with pytest.raises(
-        GateError, match=r"the gate refuses the pruned network: it lost \d+\.\d+ points, 0.5 allowed"
+        GateError,
+        match=r"the gate refuses the pruned network: on the validation split it lost \d+\.\d+ points, 0.5 allowed",
     ) as info:
         compress(run, settings=_settings(0.98, epochs=0, max_drop=0.5))
     assert info.value.sensitivity[0]["damage"] >= info.value.sensitivity[-1]["damage"]
@@ -171,6 +174,41 @@ def test_other_data_must_have_the_same_classes(run: Path, tmp_path: Path) -> Non
     with pytest.raises(EdgelaneError, match="the run was trained on blue, green, red"):
         compress(run, settings={"quantize": {}}, data=str(other))
     assert not (run / "compressed.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"quantize.float_layers": ["conv9"]}, "the model has no layer named 'conv9'"),
+        ({"quantize": {}, "judge.conditions": ["fogg"]}, "unknown condition 'fogg'"),
+        ({"quantize": {}, "judge.attacks": ["cw"]}, "unknown attack 'cw'"),
+    ],
+)
+def test_wrong_names_are_found_before_anything_takes_time(settings: dict[str, Any], problem: str, run: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(EdgelaneError, match=problem):
+        compress(run, settings={"prune.sparsity": 0.5, **settings}, say=said.append)
+    assert said == []
+
+
+def test_pruning_and_int8_need_no_package_of_the_verb() -> None:
+    code = (
+        "import sys\n"
+        "absent = ('matplotlib', 'jinja2', 'optuna', 'captum', 'lightning', 'yaml', 'onnx')\n"
+        "sys.modules.update(dict.fromkeys(absent))\n"
+        "import edgelane\nprint(edgelane.prune_model, edgelane.quantize_model)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("untimed")
+def test_without_the_packages_of_the_report_the_rest_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgelane.report.compress", None)
+    said: list[str] = []
+    compress(run, settings={"quantize.images": 8}, say=said.append)
+    assert (run / "compressed.pt").exists()
+    assert not (run / "report.html").exists()
+    assert said[-1].startswith("no report.html: ")
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:

@@ -157,7 +157,8 @@ def compress(
         print_json(result)
     else:
         print_result(result)
-        written = ", ".join(str(run / name) for name in ("compressed.pt", "compress.json", "report.html"))
+        names = ("compressed.pt", "compress.json", "report.html")
+        written = ", ".join(str(run / name) for name in names if (run / name).exists())
         out().print(f"wrote {written}", markup=False)
 
 
@@ -169,7 +170,17 @@ def print_plan(plan: Plan) -> None:
     """One line for each layer, and what is expected of the whole."""
     reasons = {entry["name"]: entry["reason"] for entry in plan.kept_dense}
     if plan.rows:
-        columns = ("layer", "shape", "MMAC", "pattern", "sparsity", "dtype", "dense us", "predicted us", "overtakes at")
+        columns = (
+            "layer",
+            "shape",
+            "MMAC",
+            "pattern",
+            "sparsity",
+            "dtype",
+            "no zeros us",
+            "predicted us",
+            "overtakes at",
+        )
         print_table("plan", (*columns, "stays dense"), [_plan_row(row, reasons) for row in plan.rows])
         assert plan.dense_us is not None
         assert plan.predicted_us is not None

@@ -4,6 +4,7 @@ split.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,26 @@ from edgelane.compression.job import Job, plain_batches
 from edgelane.compression.masks import masked_layers
 from edgelane.compression.measure import measure
 from edgelane.compression.plan import DAMAGE_IMAGES, Plan
-from edgelane.compression.recipe import Judge
+from edgelane.compression.quantization import check_quantizable
+from edgelane.extras import missing
 
 if TYPE_CHECKING:
     from edgelane.robustness import Saliency
 
 
-def check_names(settings: Judge) -> None:
-    """Raise EdgelaneError for a condition or attack that there is not, before anything takes time."""
+def check_possible(job: Job) -> None:
+    """Raise EdgelaneError for what would otherwise fail only after the training: conditions, attacks and layers that
+    there are not, a network that cannot be int8, and packages that are missing.
+    """
     from edgelane.robustness import attacks, conditions
 
-    conditions.choose(settings.conditions)
-    attacks.choose(settings.attacks)
+    conditions.choose(job.recipe.judge.conditions)
+    attacks.choose(job.recipe.judge.attacks)
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise missing(package)
+    if job.recipe.quantize is not None:
+        check_quantizable(job.before, job.recipe.quantize.float_layers)
 
 
 def pruning_sensitivity(job: Job, model: nn.Module) -> list[dict[str, Any]]:

@@ -147,7 +147,10 @@ def _fit(
     identity = job.identity(stage, {**facts, "config": config.to_dict()})
     resume = _was_started(folder, identity)
     write_json(folder / "identity.json", {"identity": identity})
-    job.say(f"{stage}: {config.epochs} epochs" + (", going on where it was stopped" if resume else ""))
+    job.say(
+        f"{stage}: {config.epochs} epoch{'s' * (config.epochs > 1)}"
+        + (", going on where it was stopped" if resume else "")
+    )
     try:
         return fit(
             model,

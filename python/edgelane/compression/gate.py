@@ -212,9 +212,10 @@ def check_pruned(job: Job, model: nn.Module, damage: Callable[[], list[dict[str,
     """
     drop = Drop.between(job.judge_once(job.before, "val"), job.judge_once(model, "val"))
     if job.recipe.quantize is None and not drop.within(job.recipe.budget):
+        reasons = "; ".join(drop.excess(job.recipe.budget))
         raise GateError(
-            f"the gate refuses the pruned network: it {'; '.join(drop.excess(job.recipe.budget))}; nothing was "
-            "written: allow more, prune less, train longer, or name the most sensitive layers in prune.skip",
+            f"the gate refuses the pruned network: on the validation split it {reasons}; nothing was written: "
+            "allow more, prune less, train longer, or name the most sensitive layers in prune.skip",
             [],
             damage(),
         )

@@ -57,8 +57,7 @@ def quantize_model(
     check_method(method)
     _check_choice("rounding", "adaround" if isinstance(rounding, AdaRound) else rounding, ROUNDINGS)
     _check_choice("residual", residual, RESIDUALS)
-    if "quantization" in record_of(model):
-        raise EdgelaneError("the model is quantised already")
+    _check_float(model)
     learned = rounding if isinstance(rounding, AdaRound) else AdaRound() if rounding == "adaround" else None
     batches: Iterable[Any] = calibration_batches
     if equalize or bias_correction or learned:
@@ -80,6 +79,17 @@ def quantize_model(
         correct_biases(graph_module, batches)  # type: ignore[arg-type]
     set_record(graph_module, quantization=record)
     return graph_module
+
+
+def check_quantizable(model: nn.Module, skip: Sequence[str] = ()) -> None:
+    """Raise the EdgelaneError that `quantize_model` would for this model and `skip`, without quantising."""
+    _check_float(model)
+    _covered(_folded(model), skip)
+
+
+def _check_float(model: nn.Module) -> None:
+    if "quantization" in record_of(model):
+        raise EdgelaneError("the model is quantised already")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -24,8 +24,8 @@ from edgelane.compression.rebuild import finalize
 from edgelane.compression.recipe import Recipe
 from edgelane.compression.recipe_file import make_recipe, recipe_text
 from edgelane.compression.record import record_of
+from edgelane.extras import missing
 from edgelane.files import write_bytes, write_json
-from edgelane.report.compress import write_compress_report
 
 if TYPE_CHECKING:
     from edgelane.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ def compress(
     EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
     """
     job = Job.open(Path(run_dir), _recipe(recipe, settings), data, say)
-    evidence.check_names(job.recipe.judge)
+    evidence.check_possible(job)
     stages: dict[str, Any] = {}
     _judge(job, stages, job.first_stage, job.before)
     plan = make_plan(job)
@@ -127,7 +127,8 @@ def _recipe(recipe: str | os.PathLike[str] | Recipe | None, settings: Mapping[st
 def _judge(job: Job, stages: dict[str, Any], name: str, model: nn.Module, since: float | None = None) -> None:
     seconds = 0.0 if since is None else time.perf_counter() - since
     stages[name] = {"test": job.judge_once(model, "test"), "val": job.judge_once(model, "val"), "seconds": seconds}
-    job.say(f"{name}: {100 * stages[name]['test']['score']:.2f} points on test")
+    test, validation = (100 * stages[name][split]["score"] for split in ("test", "val"))
+    job.say(f"{name}: {test:.2f} points on test, {validation:.2f} on val")
 
 
 def _write(job: Job, pruned: nn.Module, final: nn.Module, report: dict[str, Any], maps: Saliency | None) -> None:
@@ -147,7 +148,12 @@ def _write(job: Job, pruned: nn.Module, final: nn.Module, report: dict[str, Any]
         maps.save(pictures)
     else:
         pictures.unlink(missing_ok=True)  # an earlier result's
-    write_compress_report(job.run / "report.html", report, model=final, saliency=maps)
+    try:
+        from edgelane.report.compress import write_compress_report
+    except ModuleNotFoundError as error:
+        job.say(f"no report.html: {missing((error.name or '').split('.')[0])}")
+    else:
+        write_compress_report(job.run / "report.html", report, model=final, saliency=maps)
 
 
 def _checkpoint(job: Job, network: nn.Module, recipe: Recipe, metrics: dict[str, Any]) -> Checkpoint:
