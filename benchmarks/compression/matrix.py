@@ -113,14 +113,17 @@ class Unit:
         """Of everything that the result follows from but the code: settings, seed, what it needs, and `machine` where
         something is found by timing.
         """
-        facts = {
-            "workload": asdict(self.workload),
-            "setting": asdict(self.setting),
+        facts: dict[str, Any] = {
+            "setting": self.setting.key,
             "seed": self.seed,
             "machine": machine if self.setting.measured else None,
-            "constants": [BUDGET_SHARE, MAX_DROP],
+            "share": BUDGET_SHARE if self.setting.key == BUDGET else None,
             "needs": [unit.digest(machine) for unit in self.needs()],
         }
+        if self.setting.key == DENSE:
+            facts |= {key: value for key, value in asdict(self.workload).items() if key not in ("title", "recipe")}
+        else:
+            facts["recipe"] = recipe(self)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

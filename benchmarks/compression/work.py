@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -129,6 +130,11 @@ def start_worker(log: Path) -> None:
 
 
 def do_in_worker(unit: Unit, root: Path) -> dict[str, Any]:
-    """`do`, its steps on the worker's log."""
-    print(f"=== {unit.name}", flush=True)
-    return do(unit, root, lambda line: print(line, flush=True))
+    """`do`, its steps on the worker's log with the CPU time at which they began."""
+    since = time.process_time()
+
+    def say(line: str) -> None:
+        print(f"{time.process_time() - since:6.1f} s of CPU  {line}", flush=True)
+
+    say(unit.name)
+    return do(unit, root, say)

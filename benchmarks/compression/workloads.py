@@ -40,8 +40,8 @@ WORKLOADS: tuple[Workload, ...] = (
         )
         for data, words in (("road_signs", "road signs"), ("scenes", "signs of scenes"))
         for network, title, width, dense_epochs, epochs in (
-            ("resnet18", "ResNet-18 x0.5", 0.5, 24, 16),
-            ("mobilenet_v2", "MobileNetV2 x2", 2.0, 14, 8),
+            ("resnet18", "ResNet-18 x0.5", 0.5, 14, 10),
+            ("mobilenet_v2", "MobileNetV2 x2", 2.0, 12, 8),
         )
     ),
     Workload(
@@ -52,7 +52,7 @@ WORKLOADS: tuple[Workload, ...] = (
         data="scenes",
         task="segmentation",
         image_size=(96, 160),
-        dense=_dense(24, 8),
+        dense=_dense(20, 8),
         recipe=_recipe(10, 8, 64),
     ),
 )

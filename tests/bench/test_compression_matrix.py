@@ -111,6 +111,11 @@ def test_results_of_other_settings_are_forgotten(tmp_path: Path) -> None:
     assert list(book.content["workloads"][WORKLOAD.key]["units"]["0"]) == [DENSE]
     assert book.content["workloads"][WORKLOAD.key]["units"]["1"] == {}
 
+    other = replace(WORKLOAD, title="Other", recipe={**WORKLOAD.recipe, "quantize": {"calibration": "entropy"}})
+    assert unit(DENSE, workload=other).digest("one") == unit(DENSE).digest("one")
+    assert unit("4x1-80", workload=other).digest("one") == unit("4x1-80").digest("one")
+    assert unit(REFERENCE, workload=other).digest("one") != unit(REFERENCE).digest("one")
+
     content = json.loads((tmp_path / "found.json").read_text())
     (tmp_path / "found.json").write_text(json.dumps({**content, "machine_slug": "another-8-cores"}))
     assert Book(tmp_path / "found.json", tmp_path / "networks", "command").content["workloads"] == {}
