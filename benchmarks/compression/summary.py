@@ -116,10 +116,9 @@ def _is_refused(workload: Mapping[str, Any]) -> dict[str, str]:
     refused = [result for result in tried if result["outcome"] == REFUSAL]
     if len(refused) < len(tried):
         return _row(what, f"{len(refused)} of {len(tried)} refused", MISSED)
-    rungs = refused[0]["ladder"]
-    closest = min(rung["drop"] for rung in rungs) if rungs else None
-    text = f"refused after {len(rungs)} variants"
-    text += "" if closest is None else f", the closest lost {closest:.1f} points"
+    closest = [min(rung["drop"] for rung in result["ladder"]) for result in refused if result["ladder"]]
+    text = f"{len(refused)} of {len(tried)} refused"
+    text += f"; the closest variant lost {min(closest):.1f} points, {MAX_DROP:g} allowed" if closest else ""
     return _row(what, text, MET)
 
 

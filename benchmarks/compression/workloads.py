@@ -35,13 +35,13 @@ WORKLOADS: tuple[Workload, ...] = (
             width=width,
             data=data,
             image_size=(48, 48),
-            dense=_dense(dense_epochs, 16),
-            recipe=_recipe(epochs, 16, 256),
+            dense=_dense(dense_epochs, batch_size),
+            recipe=_recipe(epochs, batch_size, 256),
         )
         for data, words in (("road_signs", "road signs"), ("scenes", "signs of scenes"))
-        for network, title, width, dense_epochs, epochs in (
-            ("resnet18", "ResNet-18 x0.5", 0.5, 14, 10),
-            ("mobilenet_v2", "MobileNetV2 x2", 2.0, 12, 8),
+        for network, title, width, dense_epochs, epochs, batch_size in (
+            ("resnet18", "ResNet-18 x0.5", 0.5, 14, 10, 16),
+            ("mobilenet_v2", "MobileNetV2 x2", 2.0, 12, 6, 32),
         )
     ),
     Workload(
