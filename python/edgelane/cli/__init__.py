@@ -18,7 +18,7 @@ app = typer.Typer(
 
 for name, verb, example in (
     ("train", train.train, "edgelane train resnet18 --data scenes --epochs 5 -o runs/signs"),
-    ("compress", compress.compress, "edgelane compress runs/signs --sparsity 0.9 --pattern 4x4 --int8"),
+    ("compress", compress.compress, "edgelane compress runs/signs --recipe cpu-int8 --max-drop 0.5"),
     ("export", export.export, "edgelane export runs/signs"),
     ("compile", compile.compile, "edgelane compile runs/signs/model.onnx -o runs/signs/model.lane"),
     ("run", run.run, "edgelane run runs/signs/model.lane photos/ -o runs/signs/predictions"),

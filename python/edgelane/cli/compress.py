@@ -39,13 +39,16 @@ def compress(
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of fine-tuning.", show_default="20")] = None,
     latency_budget: Annotated[
-        float | None, typer.Option(help="Milliseconds of one run here, one thread: prune where it saves time.")
+        float | None,
+        typer.Option(
+            help="Milliseconds that one run may take here, one thread: prune where it saves time. Needs a calibration."
+        ),
     ] = None,
     size_budget: Annotated[float | None, typer.Option(help="Megabytes that the .lane file may take.")] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Points of accuracy (mean IoU) that may go; else nothing is written. Of an ONNX file: needs one "
+            help="Points of accuracy (mean IoU) that may go; else nothing is written. Of an ONNX file too, with one "
             "folder of calibration images for each class."
         ),
     ] = None,

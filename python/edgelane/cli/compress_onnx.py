@@ -10,52 +10,60 @@ import typer
 from edgelane.cli.console import err, human_bytes, out, print_json, print_table, progress_bar
 from edgelane.errors import EdgelaneError
 
+PANEL = "Of an ONNX file"
 CalibrationOption = Annotated[
     Path | None,
-    typer.Option(help="Of an ONNX file: folder of pictures, or of .npy or .npz tensors, that set the int8 ranges."),
+    typer.Option(
+        rich_help_panel=PANEL, help="Folder of pictures, or of .npy or .npz tensors, that set the int8 ranges."
+    ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Of an ONNX file: the int8 file to write.", show_default="MODEL.int8.onnx"),
+    typer.Option(
+        "--output", "-o", rich_help_panel=PANEL, help="The int8 file to write.", show_default="MODEL.int8.onnx"
+    ),
 ]
 MethodOption = Annotated[
     str | None,
-    typer.Option(help="Of an ONNX file: minmax, moving_average, percentile, mse or entropy.", show_default="mse"),
+    typer.Option(rich_help_panel=PANEL, help="minmax, moving_average, percentile, mse or entropy.", show_default="mse"),
 ]
 ImagesOption = Annotated[
-    int | None, typer.Option(min=1, help="Of an ONNX file: how many images calibrate.", show_default="256")
+    int | None, typer.Option(min=1, rich_help_panel=PANEL, help="How many images calibrate.", show_default="256")
 ]
 FloatLayersOption = Annotated[
-    str | None, typer.Option(help="Of an ONNX file: layers, or modules, that stay float32, as stem,classifier.")
+    str | None, typer.Option(rich_help_panel=PANEL, help="Layers, or modules, that stay float32, as stem,classifier.")
 ]
 EqualizeFlag = Annotated[
-    bool, typer.Option("--equalize", help="Of an ONNX file: equalise the ranges of channels between convolutions.")
+    bool,
+    typer.Option("--equalize", rich_help_panel=PANEL, help="Equalise the ranges of channels between convolutions."),
 ]
 BiasFlag = Annotated[
-    bool, typer.Option("--bias-correction", help="Of an ONNX file: take the mean error of channels back.")
+    bool, typer.Option("--bias-correction", rich_help_panel=PANEL, help="Take the mean error of channels back.")
 ]
 ResidualOption = Annotated[
     str | None,
     typer.Option(
-        help='Of an ONNX file: int8 on "both" operands of additions, or "fused" for TensorRT.', show_default="both"
+        rich_help_panel=PANEL,
+        help='int8 on "both" operands of additions, or "fused" for TensorRT.',
+        show_default="both",
     ),
 ]
 SensitivityFlag = Annotated[
-    bool, typer.Option("--sensitivity", help="Of an ONNX file: list what each layer alone costs.")
+    bool, typer.Option("--sensitivity", rich_help_panel=PANEL, help="List what each layer alone costs.")
 ]
 MinSqnrOption = Annotated[
     float | None,
-    typer.Option(help="Of an ONNX file: signal to noise in dB that outputs keep; the worst layers stay float32."),
+    typer.Option(rich_help_panel=PANEL, help="Signal to noise in dB that outputs keep; the worst layers stay float32."),
 ]
 MeanOption = Annotated[
-    str | None, typer.Option(help="Of an ONNX file: mean of red, green and blue, where the file does not say it.")
+    str | None, typer.Option(rich_help_panel=PANEL, help="Mean of red, green and blue, where the file does not say it.")
 ]
-StdOption = Annotated[str | None, typer.Option(help="Of an ONNX file: their deviations, as 0.229,0.224,0.225.")]
+StdOption = Annotated[str | None, typer.Option(rich_help_panel=PANEL, help="Their deviations, as 0.229,0.224,0.225.")]
 ScaleOption = Annotated[
-    float | None, typer.Option(help="Of an ONNX file: factor of pixels before that.", show_default="1/255")
+    float | None, typer.Option(rich_help_panel=PANEL, help="Factor of pixels before that.", show_default="1/255")
 ]
 SizeOption = Annotated[
-    str | None, typer.Option(help="Of an ONNX file: height and width where it leaves them open, as 224x224.")
+    str | None, typer.Option(rich_help_panel=PANEL, help="Height and width where it leaves them open, as 224x224.")
 ]
 
 # What `compress` is called with, by what it is for.
