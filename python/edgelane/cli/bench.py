@@ -43,7 +43,7 @@ def bench(
     """Time a compiled network against other engines: in turn, on the same inputs and threads.
 
     Their outputs are compared first, and nothing is timed when they disagree. Writes the
-    figures as JSON and report.html beside the model.
+    figures as JSON and report.html beside the model, with what compress found in the same folder.
     """
     from edgelane.bench.compare import compare
 

@@ -160,7 +160,7 @@ def _warnings(content: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -
     ]
     found += [f"Times: {text}" for text in content.get("timing_warnings") or ()]
     note = (content.get("plan") or {}).get("note")
-    return found + ([str(note)] if note else [])
+    return found + ([f"No predicted times: {note}"] if note else [])
 
 
 def _chance(p_value: float | None) -> str:
