@@ -142,7 +142,8 @@ def test_models_that_are_not_exported(tmp_path: Path) -> None:
 
 def test_a_detector_is_no_classifier(pairs: Callable[[str], Pair]) -> None:
     _, detector = pairs("ssdlite")
-    with pytest.raises(EdgelaneError, match=r"trained for detection; .*; edgelane\.detection\.Detector runs this one"):
+    wanted = r"trained for detection, expected classification; edgelane\.detection\.Detector runs this one"
+    with pytest.raises(EdgelaneError, match=wanted):
         Classifier(detector.path)
 
 
