@@ -9,7 +9,10 @@ import pytest
 from tests.latency import laws
 
 from edgelane.compression import compress, plan, plan_only
+from edgelane.compression.evidence import over_budget
+from edgelane.compression.measure import Timing
 from edgelane.compression.plan import TOLERANCE
+from edgelane.compression.recipe import Budget
 from edgelane.errors import EdgelaneError
 from edgelane.latency import LatencyModel
 
@@ -54,6 +57,15 @@ def test_a_budget_that_the_dense_network_meets_prunes_nothing(
     report = compress(run, settings=_budget(1e3, quantize={}, **{"quantize.images": 8}))
     assert report["kind"] == "int8"
     assert not any(report["plan"]["sparsity"].values())
+
+
+def test_a_result_that_exceeds_its_budget_says_so() -> None:
+    timing = Timing(1.0, 1.0, 2_000_000, {})
+    assert over_budget(Budget(latency_ms=0.99, size_mb=2.0), timing) == []
+    assert over_budget(Budget(latency_ms=0.9, size_mb=1.5), timing) == [
+        "it takes 1.000 ms, 0.9 were allowed",
+        "its file has 2.00 MB, 1.5 were allowed",
+    ]
 
 
 def test_a_budget_that_nothing_meets_names_the_fastest(run: Path, slow_machine: list[float]) -> None:

@@ -228,6 +228,8 @@ def print_result(result: dict[str, Any]) -> None:
         f"{before['bytes'] / 1e6:.2f} -> {after['bytes'] / 1e6:.2f} MB, "
         f"{before['macs'] / 1e6:.1f} -> {after['macs'] / 1e6:.1f} MMAC"
     )
+    for text in result["over_budget"]:
+        warn(f"over its budget: {text}")
 
 
 def _print_refusal(error: GateError, json: bool) -> None:

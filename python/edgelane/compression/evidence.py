@@ -14,9 +14,10 @@ from edgelane.compression.damage import pruning_damage
 from edgelane.compression.describe import describe
 from edgelane.compression.job import Job, plain_batches
 from edgelane.compression.masks import masked_layers
-from edgelane.compression.measure import measure
-from edgelane.compression.plan import DAMAGE_IMAGES, Plan
+from edgelane.compression.measure import Timing, measure
+from edgelane.compression.plan import DAMAGE_IMAGES, TOLERANCE, Plan
 from edgelane.compression.quantization import check_quantizable
+from edgelane.compression.recipe import Budget
 from edgelane.extras import missing
 
 if TYPE_CHECKING:
@@ -78,11 +79,24 @@ def costs(job: Job, final: nn.Module, plan: Plan) -> dict[str, Any]:
         for row in after.layers
     ]
     return {
+        "over_budget": over_budget(job.recipe.budget, timing["after"]),
         "layers": layers,
         "totals": {**after.totals, **timing["after"].to_dict()},
         "before_totals": {**before.totals, **timing["before"].to_dict()},
         "timing_warnings": list(timing["after"].warnings),
     }
+
+
+def over_budget(budget: Budget, timing: Timing) -> list[str]:
+    """What of the recipe's milliseconds and megabytes the result exceeds, in words: layers that the gate left in
+    float32 take more than was planned, and so may other zeros than those of the untrained network.
+    """
+    found = []
+    if budget.latency_ms is not None and timing.p50_ms > budget.latency_ms * (1 + TOLERANCE):
+        found.append(f"it takes {timing.p50_ms:.3f} ms, {budget.latency_ms:g} were allowed")
+    if budget.size_mb is not None and timing.bytes > 1e6 * budget.size_mb:
+        found.append(f"its file has {timing.bytes / 1e6:.2f} MB, {budget.size_mb:g} were allowed")
+    return found
 
 
 def robustness(job: Job, final: nn.Module) -> dict[str, Any]:

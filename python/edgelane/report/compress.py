@@ -8,6 +8,7 @@ What it reads of compress.json, all of it optional but "model" and "stages":
   makes the times doubtful.
 - "layers": rows of name, op, shape, macs, dense_macs, params, nonzero, density, and as far as known pattern, dtype,
   before_us, measured_us, predicted_us, overtakes_at.
+- "over_budget": what of the budget's time and size the result exceeds, in words.
 - "plan": {"rows": by layer, with pattern and dtype, "kept_dense": [{"name", "reason"}], "dense_us", "predicted_us",
   "note"}.
 - "sensitivity": rows of name and "drop" (points), "sqnr_db", or "damage" (share of the outputs' energy).
@@ -158,6 +159,7 @@ def _warnings(content: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -
         for loss in losses
         if loss["hurt"]
     ]
+    found += [f"Over its budget: {text}." for text in content.get("over_budget") or ()]
     found += [f"Times: {text}" for text in content.get("timing_warnings") or ()]
     note = (content.get("plan") or {}).get("note")
     return found + ([f"No predicted times: {note}"] if note else [])
