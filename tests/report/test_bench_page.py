@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def test_what_compress_found_stays_on_the_page(run, monkeypatch):
     text = page(run)
     assert {"Where the zeros are", "Where both look"} <= set(headings(text))
     assert text.count("<img") == 1 + 5
+
+
+def test_without_torch_the_page_is_the_benchmarks_and_says_so(run, monkeypatch):
+    (run / "compress.json").write_text(json.dumps(content()))
+    monkeypatch.setitem(sys.modules, "edgelane.checkpoint", None)
+    text = page(run)
+    assert headings(text) == OWN
+    assert "What edgelane compress found is not on this page: " in text
 
 
 def test_the_lane_file_of_the_recipe_is_the_right_one(run, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelane.bench.compare import Comparison
+from edgelane.extras import missing
 from edgelane.report.compress import read_parts
 from edgelane.report.page import LatencyPlot, LayerChart, Report, Table, write_report
 
@@ -46,7 +47,15 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
     engines = ",".join(name.replace(" ", "=", 1) for name in comparison.runners if name != "edgelane")
     command = f"edgelane bench {comparison.model}" + (f" --against {engines}" if engines else "")
     command += f" --threads {','.join(map(str, counts))} --seconds {comparison.seconds:g}"
-    compression = read_parts(comparison.model.parent)
+    warnings = [
+        f"{_threads(count)}: {text}" for count, result in comparison.results.items() for text in result.warnings
+    ]
+    compression = None
+    try:
+        compression = read_parts(comparison.model.parent)
+    except ImportError as error:
+        package = (error.name or "").split(".")[0]
+        warnings.append(f"What edgelane compress found is not on this page: {missing(package)}")
     compressed = {} if compression is None else compression["content"]
     write_report(
         path,
@@ -56,10 +65,7 @@ def write_bench_report(path: str | os.PathLike[str], comparison: Comparison) -> 
             tables=[Table("Latency", columns, rows, caption, emphasis)],
             latencies=[LatencyPlot(_threads(count), result.samples_ms) for count, result in comparison.results.items()],
             layers=[LayerChart(_threads(count), comparison.layers[count]) for count in counts],
-            warnings=[
-                f"{_threads(count)}: {text}" for count, result in comparison.results.items() for text in result.warnings
-            ]
-            + _mismatch(comparison.model, compressed),
+            warnings=[*warnings, *_mismatch(comparison.model, compressed)],
             notes=comparison.notes,
             compression=compression,
             environment=first.environment,

@@ -19,7 +19,6 @@ What it reads of compress.json, all of it optional but "model" and "stages":
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,18 +97,17 @@ def parts(
 def read_parts(run: Path) -> dict[str, Any] | None:
     """`parts` of what `edgelane compress` left in the folder `run`, and "content"; None where it was never compressed.
 
-    Pictures come from compressed.pt and from the folder `compress`, where torch is there to read them.
+    Pictures come from compressed.pt and from the folder `compress`. Raises ImportError where torch is not installed.
     """
     if not (run / "compress.json").is_file():
         return None
-    content, model, saliency = read_json(run / "compress.json"), None, None
-    if importlib.util.find_spec("torch") is not None and (run / "compressed.pt").is_file():
-        from edgelane.checkpoint import Checkpoint
-        from edgelane.robustness import Saliency
+    from edgelane.checkpoint import Checkpoint
+    from edgelane.robustness import Saliency
 
-        model = Checkpoint.load(run / "compressed.pt").build()
-        if (run / "compress" / "saliency.npz").is_file():
-            saliency = Saliency.load(run / "compress" / "saliency.npz")
+    compressed, maps = run / "compressed.pt", run / "compress" / "saliency.npz"
+    content = read_json(run / "compress.json")
+    model = Checkpoint.load(compressed).build() if compressed.is_file() else None
+    saliency = Saliency.load(maps) if maps.is_file() else None
     return {**parts(content, model=model, saliency=saliency), "content": content}
 
 
