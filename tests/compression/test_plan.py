@@ -14,7 +14,7 @@ from edgelane.compression.measure import Timing
 from edgelane.compression.plan import TOLERANCE
 from edgelane.compression.recipe import Budget
 from edgelane.errors import EdgelaneError
-from edgelane.latency import LatencyModel
+from edgelane.latency import LatencyModel, network
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     measured: list[float] = []
 
     def untrained_us(job: Any, sparsity: dict[str, float]) -> float:
-        measured.append(1.25 * plan._predicted(job, model, sparsity).predicted_us)
+        steps = network(job.before, job.example)
+        measured.append(1.25 * plan._predicted(job, model, steps, sparsity).predicted_us)
         return measured[-1]
 
     monkeypatch.setattr(LatencyModel, "load", lambda: model)
@@ -77,6 +78,19 @@ def test_a_budget_of_size_needs_no_time(run: Path, slow_machine: list[float]) ->
     found = plan_only(run, settings={"prune.allocation": "latency", "budget.size_mb": 0.5})
     assert slow_machine == []
     assert sum(row["bytes"] for row in found.rows) <= 0.5e6
+
+
+def test_a_plan_of_channels_is_compared_with_the_whole_network(run: Path, slow_machine: list[float]) -> None:
+    whole = plan_only(run, settings={"prune.sparsity": 0.5})
+    found = plan_only(run, settings={"prune.sparsity": 0.5, "prune.pattern": "channel"})
+    assert found.dense_us == whole.dense_us
+    assert found.predicted_us is not None
+    assert found.predicted_us < 0.8 * whole.dense_us
+    rows, before = ({row["name"]: row for row in each.rows} for each in (found, whole))
+    inner = rows["layer4.1.conv1"]
+    assert (inner["pattern"], inner["sparsity"]) == ("channel", 0.5)
+    assert inner["predicted_us"] < inner["dense_us"] == before["layer4.1.conv1"]["dense_us"]
+    assert rows["fc"]["pattern"] == "dense"
 
 
 def test_a_budget_needs_a_calibration_of_this_cpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

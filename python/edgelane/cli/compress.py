@@ -192,8 +192,10 @@ def print_plan(plan: Plan) -> None:
             f"predicted {plan.predicted_us / 1e3:.3f} ms, dense float32 {plan.dense_us / 1e3:.3f} ms: {gain:.2f}x"
         )
         return
-    rows = [[name, f"{100 * share:.1f} %"] for name, share in plan.sparsity.items()]
-    print_table("plan", ("layer", "sparsity"), rows)
+    layers = [[name, f"{100 * share:.1f} %", ""] for name, share in plan.sparsity.items()]
+    layers += [[name, "", reason] for name, reason in reasons.items()]
+    if layers:
+        print_table("plan", ("layer", "sparsity", "stays dense"), layers)
     out().print(f"no times: {plan.note}", markup=False)
 
 
@@ -208,7 +210,7 @@ def _plan_row(row: dict[str, Any], reasons: dict[str, str]) -> list[str]:
         row["dtype"],
         f"{row['dense_us']:.1f}",
         f"{row['predicted_us']:.1f}",
-        "" if row["pattern"] == "dense" else "never" if overtakes is None else f"{100 * overtakes:.0f} %",
+        "" if row["pattern"] in ("dense", "channel") else "never" if overtakes is None else f"{100 * overtakes:.0f} %",
         reasons.get(row["name"], ""),
     ]
 

@@ -21,7 +21,7 @@ from edgelane.errors import EdgelaneError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgelane.latency import LatencyModel, PlanTable
+    from edgelane.latency import LatencyModel, Network, PlanTable
 
 # Of a layer's weights: what the solver may choose from. Nothing pays below a third, little is left above 0.97.
 LEVELS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
@@ -178,27 +178,45 @@ def _untrained_us(job: Job, sparsity: Mapping[str, float]) -> float:
 
 def _described(job: Job, sparsity: dict[str, float], kept: list[dict[str, str]], damage: dict[str, float]) -> Plan:
     """With predictions, where this CPU has been calibrated."""
-    from edgelane.latency import LatencyModel
+    from edgelane.latency import LatencyModel, network
 
     try:
         model = LatencyModel.load()
     except EdgelaneError as error:
         return Plan(sparsity, kept, [], None, None, damage, note=str(error))
-    table = _predicted(job, model, sparsity)
-    rows = [{"name": row["layer"], **row} for row in table.to_dict()["rows"]]
-    return Plan(sparsity, kept, rows, table.float32_us, table.predicted_us, damage)
-
-
-def _predicted(job: Job, model: LatencyModel, sparsity: Mapping[str, float]) -> PlanTable:
-    from edgelane.latency import LayerPlan, network, plan_table
-
     steps = network(job.before, job.example)
-    pattern = "dense" if job.recipe.prune is None else job.recipe.prune.pattern
-    if pattern == "channel":  # a smaller dense network
-        steps, sparsity, pattern = network(untrained(job, sparsity, quantize=False), job.example), {}, "dense"
+    if job.recipe.prune is not None and job.recipe.prune.pattern == "channel" and any(sparsity.values()):
+        table, rows = _without_channels(job, model, steps, sparsity)
+    else:
+        table = _predicted(job, model, steps, sparsity)
+        rows = table.to_dict()["rows"]
+    named = [{"name": row["layer"], **row} for row in rows]
+    return Plan(sparsity, kept, named, round(model.predict(steps).total_us, 3), table.predicted_us, damage)
+
+
+def _predicted(job: Job, model: LatencyModel, steps: Network, sparsity: Mapping[str, float]) -> PlanTable:
+    from edgelane.latency import LayerPlan, plan_table
+
     plan = {}
     for name in steps.layers:
         share = sparsity.get(name, 0.0)
-        dtype = "float32" if _stays_float(job, name) else _dtype(job)
-        plan[name] = LayerPlan(pattern if share > 0 else "dense", share, dtype)
+        pattern = job.recipe.prune.pattern if share > 0 and job.recipe.prune is not None else "dense"
+        plan[name] = LayerPlan(pattern, share, "float32" if _stays_float(job, name) else _dtype(job))
     return plan_table(model, steps, plan)
+
+
+def _without_channels(
+    job: Job, model: LatencyModel, steps: Network, sparsity: Mapping[str, float]
+) -> tuple[PlanTable, list[dict[str, Any]]]:
+    """The smaller dense network that is left, and its rows, in which what it was before stands in place of `dense_us`:
+    a layer is also faster for the channels that others lost.
+    """
+    from edgelane.latency import network
+
+    whole = {row.layer: row.dense_us for row in _predicted(job, model, steps, {}).rows}
+    table = _predicted(job, model, network(untrained(job, sparsity, quantize=False), job.example), {})
+    rows = [{**row, "dense_us": whole[row["layer"]]} for row in table.to_dict()["rows"]]
+    for row in rows:
+        if sparsity.get(row["layer"], 0.0) > 0:
+            row.update(pattern="channel", sparsity=sparsity[row["layer"]])
+    return table, rows
