@@ -15,7 +15,7 @@ Score: accuracy, or for segmentation mean IoU, in hundredths, of the deployed `.
 seed draws anew where the pictures are rendered. Mean over the seeds ± standard deviation; in brackets lowest and
 highest. Drop: against the dense float32 network of the same seed. Milliseconds: p50 on one thread, batch 1, all
 networks of a workload in turns; times fewer of the same run. Every compressed network was fine-tuned for the same
-number of epochs with distillation from the dense one; density is the share of weights that stay.
+number of epochs with distillation from the dense one. MACs: the share of the dense network's that stay.
 
 """
 
@@ -63,11 +63,11 @@ def _workload(workload: Mapping[str, Any], titles: Mapping[str, str]) -> str:
                     f"{base.mean / p50.mean:.2f}x" if base is not None and p50 is not None else ""
                     for base in reference.values()
                 ),
-                f"{found['density'].mean:.0%}" if found["density"] else "",
+                f"{found['macs'].mean:.0%}" if found["macs"] else "",
                 f"{found['bytes'].mean / 1e6:.2f}",
             ]
         )
-    columns = ["setting", "score", "points lost", "p50 ms", "× dense fp32", "× dense int8", "density", "MB"]
+    columns = ["setting", "score", "points lost", "p50 ms", "× dense fp32", "× dense int8", "MACs", "MB"]
     lines = [f"### {workload['title']}\n", _about(workload), table(columns, rows)]
     return "\n".join([*lines, *_failures(workload, titles)])
 

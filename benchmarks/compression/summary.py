@@ -36,19 +36,19 @@ class Spread:
 
 def figures(workload: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """Of one setting over its seeds: "score" and "drop" (points lost against the dense float32 network of the same
-    seed; both in points), "p50_ms", "density", "bytes" as Spreads or None.
+    seed; both in points), "p50_ms", "min_ms", "macs" (the share of the dense one's that stays) and "bytes": Spreads or None.
     """
     done = {seed: results for seed, results in workload["units"].items() if _done(results, setting)}
     scores = {seed: 100 * results[setting]["score"] for seed, results in done.items()}
     dense = {seed: 100 * results[DENSE]["score"] for seed, results in done.items() if _done(results, DENSE)}
     times = workload.get("timing", {}).get("rows", {}).get(setting, {})
-    kept = [results[setting]["density"] for results in done.values() if "density" in results[setting]]
+    macs = [results[setting]["macs"] / results[DENSE]["macs"] for results in done.values() if _done(results, DENSE)]
     return {
         "score": Spread.of(list(scores.values())),
         "drop": Spread.of([dense[seed] - score for seed, score in scores.items() if seed in dense]),
         "p50_ms": Spread.of([row["p50_ms"] for row in times.values()]),
         "min_ms": Spread.of([row["min_ms"] for row in times.values()]),
-        "density": Spread.of(kept),
+        "macs": Spread.of(macs),
         "bytes": Spread.of([results[setting]["bytes"] for results in done.values()]),
     }
 

@@ -178,10 +178,10 @@ def results(solver: float, uniform: float, pruned: float) -> dict[str, Any]:
     units: dict[str, Any] = {}
     for seed in range(3):
         units[str(seed)] = {
-            key: {"outcome": DONE, "score": score + 0.01 * seed, "loss": 1 - score, "bytes": 2_000_000, "density": 0.25}
+            key: {"outcome": DONE, "score": score + 0.01 * seed, "loss": 1 - score, "bytes": 2_000_000, "macs": 500}
             for key, score in ((DENSE, 0.9), (INT8, 0.9), (REFERENCE, pruned), (BUDGET, solver), (UNIFORM, uniform))
         }
-        units[str(seed)][DENSE]["counts"] = {"train": 7, "val": 1, "test": 2}
+        units[str(seed)][DENSE] |= {"counts": {"train": 7, "val": 1, "test": 2}, "macs": 2000}
     units["0"][REFUSED] = {"outcome": REFUSAL, "ladder": [{"drop": 31.26}, {"drop": 40.0}], "reason": "no"}
     times = {DENSE: 4.0, INT8: 2.0, REFERENCE: 0.8, BUDGET: 1.0, UNIFORM: 0.99}
     rows = {key: {str(seed): {"p50_ms": value, "min_ms": value} for seed in range(3)} for key, value in times.items()}
@@ -262,6 +262,6 @@ def test_page() -> None:
     assert (
         "| 80 % 4x4 int8 | 90.50 ± 1.00 (89.50 to 91.50) | +0.50 ± 0.00 | 0.800 | 5.00x | 2.50x | 25% | 2.00 |" in page
     )
-    assert "| dense fp32 | 91.00 ± 1.00 (90.00 to 92.00) |  | 4.000 | 1.00x | 0.50x | 25% | 2.00 |" in page
+    assert "| dense fp32 | 91.00 ± 1.00 (90.00 to 92.00) |  | 4.000 | 1.00x | 0.50x | 100% | 2.00 |" in page
     assert "| Net, signs | 80 % 4x4 int8 within 1 point of dense fp32 | −0.50 points" in page
     assert "- seed 1, 90 % 4x4 int8: failed: no disk" in page
