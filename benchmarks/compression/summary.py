@@ -35,8 +35,8 @@ class Spread:
 
 
 def figures(workload: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Of one setting over its seeds: "score" and "drop" (points lost against the dense float32 network of the same
-    seed; both in points), "p50_ms", "min_ms", "macs" (the share of the dense one's that stays) and "bytes": Spreads or None.
+    """Of one setting over its seeds, as Spreads or None: "score" and "drop" (points lost against the dense float32
+    network of the same seed), both in points; "p50_ms", "min_ms", "macs" (the share of the dense one's), "bytes".
     """
     done = {seed: results for seed, results in workload["units"].items() if _done(results, setting)}
     scores = {seed: 100 * results[setting]["score"] for seed, results in done.items()}

@@ -153,7 +153,9 @@ def _compress(unit: Unit, root: Path, run: Path, say: Say) -> dict[str, Any]:
         "stage_seconds": {name: stage["seconds"] for name, stage in report["stages"].items()},
         **_deployed(run, model),
     }
-    shutil.rmtree(run / "compress", ignore_errors=True)  # the checkpoints of the fine-tuning, three times the network
+    # Checkpoints of the fine-tuning, and the weights that stand in the .lane file too: gigabytes in all.
+    shutil.rmtree(run / "compress", ignore_errors=True)
+    (run / "compressed.pt").unlink()
     return result
 
 
