@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.latency import laws
 
+from edgelane.checkpoint import Checkpoint
 from edgelane.compression import compress, plan, plan_only
 from edgelane.compression.evidence import over_budget
 from edgelane.compression.measure import Timing
@@ -30,6 +31,7 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(LatencyModel, "load", lambda: model)
     monkeypatch.setattr(plan, "_untrained_us", untrained_us)
+    monkeypatch.setattr(plan, "DAMAGE_IMAGES", 12)  # most of the time of a plan
     return measured
 
 
@@ -58,6 +60,10 @@ def test_a_budget_that_the_dense_network_meets_prunes_nothing(
     report = compress(run, settings=_budget(1e3, quantize={}, **{"quantize.images": 8}))
     assert report["kind"] == "int8"
     assert not any(report["plan"]["sparsity"].values())
+    report = compress(run, settings=_budget(1e3))
+    assert (report["kind"], report["drop"]) == ("float", 0.0)
+    unchanged = Checkpoint.load(run / "compressed.pt")
+    assert all((value == unchanged.state_dict[key]).all() for key, value in unchanged.build().state_dict().items())
 
 
 def test_a_result_that_exceeds_its_budget_says_so() -> None:
