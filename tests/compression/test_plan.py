@@ -31,7 +31,8 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(LatencyModel, "load", lambda: model)
     monkeypatch.setattr(plan, "_untrained_us", untrained_us)
-    monkeypatch.setattr(plan, "DAMAGE_IMAGES", 12)  # most of the time of a plan
+    monkeypatch.setattr(plan, "DAMAGE_IMAGES", 12)  # most of the time of a plan, with the levels that are tried
+    monkeypatch.setattr(plan, "LEVELS", (0.0, 0.4, 0.6, 0.8, 0.9, 0.97))
     return measured
 
 
