@@ -66,11 +66,15 @@ def measure(models: Mapping[str, nn.Module], example: Tensor, seconds: float = S
 
 
 def deploy(model: nn.Module, example: Tensor, lane: Path) -> Path:
-    """Export and compile `model` for inputs of the shape of `example`."""
-    from edgelane.export.compiler import compile as compile_onnx
-    from edgelane.export.onnx import export_module
+    """Export and compile `model` for inputs of the shape of `example`. What it computes is not compared with torch:
+    `edgelane export` does that for what is deployed, and an untrained network's values mean nothing.
+    """
+    import onnx
 
-    onnx = lane.with_suffix(".onnx")
-    export_module(model, example, onnx, {})
-    compile_onnx(onnx, lane, golden="none")
+    from edgelane.export.compiler import compile as compile_onnx
+    from edgelane.export.onnx import onnx_model
+
+    path = lane.with_suffix(".onnx")
+    onnx.save(onnx_model(model, example), path)
+    compile_onnx(path, lane, golden="none")
     return lane
