@@ -53,9 +53,10 @@ def test_prune_fine_tune_quantise_and_deploy(run: Path) -> None:
     assert report["totals"]["macs"] < report["before_totals"]["macs"] == report["totals"]["dense_macs"]
     assert report["totals"]["bytes"] < report["before_totals"]["bytes"] / 2
     assert {rung["name"] for rung in report["ladder"]} == {"the recipe's settings"}
-    assert [row["damage"] for row in report["sensitivity"]] == sorted(
-        (row["damage"] for row in report["sensitivity"]), reverse=True
-    )
+    damage = [row["damage"] for row in report["sensitivity"] if "damage" in row]
+    assert damage == sorted(damage, reverse=True)
+    assert len(damage) == len(report["plan"]["sparsity"])
+    assert {row["name"] for row in report["sensitivity"] if row.get("sqnr_db", 0) > 10} == set(rows)
     assert report["robustness"]
     assert read_recipe(run / "compress" / "recipe.yaml") == recipe_of(report["recipe"])
     maps = Saliency.load(run / "compress" / "saliency.npz")
@@ -227,6 +228,18 @@ def test_calibration_images_are_not_augmented(patches: Path) -> None:
         torch.from_numpy(bundle.preprocessing.apply(bundle.train.image(index))) for index in range(len(bundle.train))
     ]
     assert all(any(torch.equal(image, other) for other in plain) for image in first)
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize("how", [{"rounding": "adaround"}, {"qat_epochs": 1}, {"float_layers": ("layer1",)}])
+def test_int8_that_learns_is_rebuilt_as_it_was(how: dict[str, Any], run: Path) -> None:
+    given = {f"quantize.{name}": value for name, value in {"images": 16, **how}.items()}
+    report = compress(run, settings={**_settings(0.5, epochs=0), **given})
+    checkpoint = Checkpoint.load(run / "compressed.pt")
+    bundle = checkpoint.load_data()
+    assert evaluate(predictor(checkpoint.build()), bundle.test, bundle.classes).to_dict() == report["metrics"]
+    named = {row["name"] for row in report["sensitivity"] if "sqnr_db" in row}
+    assert ("layer1.0.conv1" in named) == ("float_layers" not in how)
 
 
 @pytest.mark.usefixtures("untimed")

@@ -149,3 +149,11 @@ def test_single_settings_are_read_as_in_a_file(text: str, value: Any) -> None:
 def test_what_is_no_setting_is_named(text: str, problem: str) -> None:
     with pytest.raises(EdgelaneError, match=problem):
         read_setting(text)
+
+
+def test_settings_take_the_place_of_those_of_a_recipe_object() -> None:
+    recipe = Recipe(prune=Prune("1x4", 0.8))
+    assert make_recipe({}, recipe) == recipe
+    changed = make_recipe({"prune.sparsity": 0.5, "quantize": {}, "train.epochs": 1}, recipe)
+    assert (changed.prune, changed.quantize, changed.train.epochs) == (Prune("1x4", 0.5), Quantize(), 1)
+    assert recipe.prune == Prune("1x4", 0.8), "left as it was"

@@ -5,7 +5,7 @@ split.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -18,6 +18,7 @@ from edgelane.compression.measure import Timing, measure
 from edgelane.compression.plan import DAMAGE_IMAGES, TOLERANCE, Plan
 from edgelane.compression.quantization import check_quantizable
 from edgelane.compression.recipe import Budget
+from edgelane.compression.sensitivity import sensitivity
 from edgelane.extras import missing
 
 if TYPE_CHECKING:
@@ -49,6 +50,22 @@ def pruning_sensitivity(job: Job, model: nn.Module) -> list[dict[str, Any]]:
     damage = pruning_damage(job.before, batches, {name: _always(mask) for name, mask in masks.items()}, [1.0])
     rows = [{"name": name, "damage": row[1.0]} for name, row in damage.items()]
     return sorted(rows, key=lambda row: -float(row["damage"]))  # type: ignore[arg-type]
+
+
+def layer_sensitivity(
+    job: Job, pruned: nn.Module, final: nn.Module, known: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row per layer: "damage" as in `pruning_sensitivity`, worst first, and of int8 layers "sqnr_db", the signal to
+    noise of the outputs when that layer alone is int8, with the points lost, "drop", where the gate has looked
+    (`known`).
+    """
+    rows: dict[str, dict[str, Any]] = {row["name"]: row for row in pruning_sensitivity(job, pruned)}
+    if job.recipe.quantize is not None and not known:
+        known = [row.to_dict() for row in sensitivity(final, None, plain_batches(job.bundle, DAMAGE_IMAGES, 0))]
+    for row in known:
+        found = {key: row[key] for key in ("drop", "sqnr_db") if row[key] is not None}
+        rows.setdefault(row["name"], {"name": row["name"]}).update(found)
+    return list(rows.values())
 
 
 def _always(mask: Any) -> Callable[[float], Any]:

@@ -27,18 +27,18 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
 
     Raises EdgelaneError, with file and line, for what is no recipe.
     """
-    file, tree = _load(source)
-    return _build(file, tree, {})
+    return _build(*_read(source), {})
 
 
-def make_recipe(given: Mapping[str, Any], source: str | os.PathLike[str] | None) -> Recipe:
-    """The recipe at `source` (none: all defaults) with the settings `given` as "section.setting": value in place of the
-    file's; {} for a section asks for it, with whatever the file has in it.
+def make_recipe(given: Mapping[str, Any], source: str | os.PathLike[str] | Recipe | None) -> Recipe:
+    """The recipe `source` (a file, a shipped one's name, a Recipe, or none: all defaults) with the settings `given` as
+    "section.setting": value in place of its own; {} for a section asks for it, with whatever the source has in it.
 
     Raises EdgelaneError for what is no recipe.
     """
-    file, tree = (None, None) if source is None else _load(source)
-    return _build(file, tree, given)
+    if isinstance(source, Recipe):
+        return _build(None, source.to_dict(), {}, given)
+    return _build(None, {}, {}, given) if source is None else _build(*_read(source), given)
 
 
 def read_setting(text: str) -> tuple[str, Any]:
@@ -102,18 +102,20 @@ def _load(source: str | os.PathLike[str]) -> tuple[Path, Any]:
         raise EdgelaneError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def _build(file: Path | None, tree: Any, given: Mapping[str, Any]) -> Recipe:
+def _read(source: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, int]]:
+    """The file, its settings, and the line of each."""
+    file, tree = _load(source)
     lines: dict[str, int] = {}
-    settings: Any = {}
-    if tree is not None:
-        assert file is not None
-        settings = _values(file, tree, "", lines)
-        if not isinstance(settings, dict):
-            raise EdgelaneError(f"{file}:1: expected sections such as prune and quantize, found {settings!r}")
+    settings = {} if tree is None else _values(file, tree, "", lines)
+    if not isinstance(settings, dict):
+        raise EdgelaneError(f"{file}:1: expected sections such as prune and quantize, found {settings!r}")
+    return file, settings, lines
+
+
+def _build(file: Path | None, settings: dict[str, Any], lines: Mapping[str, int], given: Mapping[str, Any]) -> Recipe:
     for name, value in given.items():
-        if value == {} and name in lines and _at(settings, name) is not None:
-            continue
-        _put(settings, name, value)
+        if value != {} or settings.get(name) is None:
+            _put(settings, name, value)
     try:
         recipe: Recipe = _section(Recipe, settings, "")
         return recipe
@@ -182,12 +184,6 @@ def _section(kind: Any, settings: Any, prefix: str) -> Any:
     missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.default_factory is MISSING]
     assert not missing, "every setting has a default"
     return kind(**arguments)
-
-
-def _at(settings: Any, name: str) -> Any:
-    for key in name.split("."):
-        settings = settings[key]
-    return settings
 
 
 def _put(settings: dict[str, Any], name: str, value: Any) -> None:

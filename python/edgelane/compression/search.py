@@ -64,7 +64,7 @@ def search(
     from edgelane.bench.machine import cpu_name
 
     fixed = dict(settings or {})
-    base = recipe if isinstance(recipe, Recipe) else make_recipe(fixed, recipe or DEFAULT)
+    base = make_recipe(fixed, recipe or DEFAULT)
     Job.open(Path(run_dir), base, data, say)  # what is wrong with these is wrong in every trial
     folder = Path(run_dir) / "search"
     make_folder(folder)

@@ -44,14 +44,14 @@ def compress(
     and in RUN/compress the recipe as a file and, where int8 follows it, the pruned float32 network as pruned.pt.
 
     recipe: a `Recipe`, a recipe file, or the name of a shipped recipe. settings: single settings by "section.name",
-    such as {"prune.sparsity": 0.8}, in place of the file's or without one. `data` replaces the data that the run was
+    such as {"prune.sparsity": 0.8}, in place of the recipe's or without one. `data` replaces the data that the run was
     trained on. RUN/model.pt may be an earlier compressed.pt, to quantise what was pruned before. A training that was
     stopped goes on where it was. `say` gets one line for each step.
     Returns the content of compress.json, see `edgelane.report.compress`.
     Raises GateError, and writes none of the three, when the result would lose more than the budget allows;
     EdgelaneError for bad settings, a missing or damaged run, and data whose classes are not those of the run.
     """
-    job = Job.open(Path(run_dir), _recipe(recipe, settings), data, say)
+    job = Job.open(Path(run_dir), make_recipe(settings or {}, recipe), data, say)
     evidence.check_possible(job)
     stages: dict[str, Any] = {}
     _judge(job, stages, job.first_stage, job.before)
@@ -85,7 +85,7 @@ def compress(
         "worst_class": {"name": drop.worst_class, "drop": drop.class_score},
         "gate": {"max_drop": job.recipe.budget.max_drop, "max_class_drop": job.recipe.budget.max_class_drop},
         "ladder": [rung.to_dict() for rung in rungs],
-        "sensitivity": sensitive or evidence.pruning_sensitivity(job, pruned),
+        "sensitivity": evidence.layer_sensitivity(job, pruned, final, sensitive),
         "plan": plan.to_dict(),
         **evidence.costs(job, final, plan),
         "environment": environment(),
@@ -115,13 +115,7 @@ def plan_only(
     say: Callable[[str], object] = lambda line: None,
 ) -> Plan:
     """What `compress` would take from each layer and save, before any training. Writes nothing."""
-    return make_plan(Job.open(Path(run_dir), _recipe(recipe, settings), data, say))
-
-
-def _recipe(recipe: str | os.PathLike[str] | Recipe | None, settings: Mapping[str, Any] | None) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return recipe
-    return make_recipe(settings or {}, recipe)
+    return make_plan(Job.open(Path(run_dir), make_recipe(settings or {}, recipe), data, say))
 
 
 def _judge(job: Job, stages: dict[str, Any], name: str, model: nn.Module, since: float | None = None) -> None:
