@@ -221,7 +221,14 @@ def test_more_accurate_but_slower_beats_nobody() -> None:
     for row in found["timing"]["rows"][BUDGET].values():
         row["min_ms"] = 1.1
     rows = expectations(found)
-    assert [row["verdict"] for row in rows] == [MET, MISSED, MISSED, MET]
+    assert [row["verdict"] for row in rows] == [MET, MET, MISSED, MET]
+    for row in found["timing"]["rows"][BUDGET].values():
+        row["p50_ms"] = 1.04
+    assert expectations(found)[1] == {
+        "what": "the solver's network takes 50% of the dense int8 one's time",
+        "measured": "52.0% (by seed 52.0% to 52.0%)",
+        "verdict": MISSED,
+    }
     assert "+1.00 points" in rows[2]["measured"]
     assert "1.111 of its time; test loss 0.1200 against 0.1300" in rows[2]["measured"]
 
