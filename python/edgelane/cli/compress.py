@@ -271,7 +271,7 @@ def print_front(found: dict[str, Any]) -> None:
     ]
     print_table("front", ("trial", "recipe", "val", "test", "p50 ms", "within budget"), rows)
     others = len(found["points"]) - len(front)
-    out().print(f"{others} beaten, {len(found['failed'])} failed, {found['trials_on_other_cpus']} on other CPUs")
+    out().print(f"{others} beaten, {len(found['failed'])} failed, {found['trials_elsewhere']} on other machines")
 
 
 def describe_recipe(recipe: dict[str, Any]) -> str:

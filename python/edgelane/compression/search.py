@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
 SPARSITIES = (0.3, 0.95, 0.05)  # lowest, highest, step
 DEFAULT = "cpu-int8"  # where the search begins without a recipe
 MOST_TRIALS = 1_000_000
+OPENINGS = 5  # of the storage
 SECONDS = 1.0  # of the last measurement, for each network on the front
 
 
@@ -52,7 +54,7 @@ def search(
     refuses nothing: points that break it are marked. Accuracy is that of the validation split, so that the test split,
     which is given beside it, has not been chosen on. storage: an Optuna storage URL that several processes may share;
     RUN/search/study.db where it is None.
-    "points": all finished trials of this CPU ("trial", "folder", "recipe", "score", "test_score", "drop",
+    "points": all finished trials of this CPU in this folder ("trial", "folder", "recipe", "score", "test_score", "drop",
     "within_budget", "p50_ms", "bytes", "on_front"); those on the front were timed once more, taking turns, as
     "front_p50_ms".
     Raises EdgelaneError as `compress` does, and for a storage that cannot be opened.
@@ -99,19 +101,21 @@ def search(
 
 def _study(storage: str) -> optuna.Study:
     import optuna
+    from sqlalchemy.exc import DBAPIError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(
-            study_name=STUDY,
-            storage=storage,
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
-        )
-    except Exception as error:  # SQLAlchemy and its drivers raise a dozen kinds
-        raise EdgelaneError(
-            f"cannot open the search's storage {storage}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    for attempt in range(OPENINGS):
+        try:
+            return optuna.create_study(
+                study_name=STUDY, storage=storage, directions=["maximize", "minimize"], load_if_exists=True
+            )
+        except Exception as error:  # SQLAlchemy and its drivers raise a dozen kinds
+            # Processes that make the same database at the same time get in each other's way.
+            if not isinstance(error, DBAPIError) or attempt == OPENINGS - 1:
+                reason = " ".join(str(error).split())[:200]
+                raise EdgelaneError(f"cannot open the search's storage {storage}: {reason}") from error
+            time.sleep(0.5 * (attempt + 1))
+    raise AssertionError("unreachable")
 
 
 def _propose(trial: optuna.Trial, base: Recipe, fixed: Mapping[str, Any]) -> Recipe:
@@ -175,7 +179,11 @@ def _front(study: optuna.Study, folder: Path, budget: Budget, cpu: str) -> dict[
     failed = [trial for trial in trials if "error" in trial.user_attrs]
     if not finished:
         raise EdgelaneError(f"no trial was finished; the last one: {failed[-1].user_attrs['error']}")
-    own = [trial for trial in finished if trial.user_attrs["cpu"] == cpu]
+    own = [
+        trial
+        for trial in finished
+        if trial.user_attrs["cpu"] == cpu and (folder / trial.user_attrs["folder"] / "compress.json").exists()
+    ]
     points = []
     for trial in own:
         result = read_json(folder / trial.user_attrs["folder"] / "compress.json")
@@ -199,7 +207,7 @@ def _front(study: optuna.Study, folder: Path, budget: Budget, cpu: str) -> dict[
         "cpu": cpu,
         "points": points,
         "failed": [{"trial": trial.number, "error": trial.user_attrs["error"]} for trial in failed],
-        "trials_on_other_cpus": len(finished) - len(own),
+        "trials_elsewhere": len(finished) - len(own),
     }
 
 
