@@ -54,8 +54,8 @@ def search(
     refuses nothing: points that break it are marked. Accuracy is that of the validation split, so that the test split,
     which is given beside it, has not been chosen on. storage: an Optuna storage URL that several processes may share;
     RUN/search/study.db where it is None.
-    "points": all finished trials of this CPU in this folder ("trial", "folder", "recipe", "score", "test_score", "drop",
-    "within_budget", "p50_ms", "bytes", "on_front"); those on the front were timed once more, taking turns, as
+    "points": all finished trials of this CPU in this folder ("trial", "folder", "recipe", "score", "test_score",
+    "drop", "within_budget", "p50_ms", "bytes", "on_front"); those on the front were timed once more, taking turns, as
     "front_p50_ms".
     Raises EdgelaneError as `compress` does, and for a storage that cannot be opened.
     """
