@@ -257,11 +257,13 @@ def _print_refusal(error: GateError, json: bool) -> None:
 
 def print_front(found: dict[str, Any]) -> None:
     """What no other recipe beats in both, the most accurate first."""
+    from edgelane.compression.search import in_words
+
     front = sorted((point for point in found["points"] if point["on_front"]), key=lambda point: -point["score"])
     rows = [
         [
             str(point["trial"]),
-            describe_recipe(point["recipe"]),
+            in_words(point["recipe"]),
             f"{100 * point['score']:.2f}",
             f"{100 * point['test_score']:.2f}",
             f"{point['front_p50_ms']:.3f}",
@@ -272,10 +274,3 @@ def print_front(found: dict[str, Any]) -> None:
     print_table("front", ("trial", "recipe", "val", "test", "p50 ms", "within budget"), rows)
     others = len(found["points"]) - len(front)
     out().print(f"{others} beaten, {len(found['failed'])} failed, {found['trials_elsewhere']} on other machines")
-
-
-def describe_recipe(recipe: dict[str, Any]) -> str:
-    """What the search moves, in words."""
-    prune, quantize = recipe["prune"], recipe["quantize"]
-    words = [f"{prune['sparsity']:.0%} {prune['pattern']}", prune["importance"], prune["allocation"]]
-    return ", ".join([*words, f"int8 {quantize['calibration']}" if quantize else "float32"])

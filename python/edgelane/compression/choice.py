@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgelane.compression.layers import Inputs, WeightLayer, weight_layers
+from edgelane.compression.layers import Inputs, WeightLayer, covers, weight_layers
 from edgelane.compression.masks import mask_of, stored_weight
 from edgelane.compression.patterns import pattern_named, why_not
 from edgelane.errors import EdgelaneError
@@ -40,7 +40,7 @@ def choose_layers(
     rule = pattern_named(pattern)
     for argument, names in (("skip", skip), ("include", include)):
         for name in names:
-            if not any(_covers(name, layer.name) for layer in layers):
+            if not any(covers(name, layer.name) for layer in layers):
                 raise EdgelaneError(
                     f"{argument}: the model runs no convolution or linear layer named {name!r}; "
                     f"it has {', '.join(layer.name for layer in layers[:4])}, ..."
@@ -48,9 +48,9 @@ def choose_layers(
     stem = next((layer.name for layer in layers if layer.op.startswith("conv")), None)
     choices = []
     for layer in layers:
-        asked = any(_covers(name, layer.name) for name in include)
+        asked = any(covers(name, layer.name) for name in include)
         reason, cannot = "", False
-        if any(_covers(name, layer.name) for name in skip):
+        if any(covers(name, layer.name) for name in skip):
             reason = "skipped by name"
         elif layer.op not in ("conv2d", "linear"):
             reason, cannot = f"{layer.op} has no sparse kernel", True
@@ -115,7 +115,3 @@ def _agree_on_shared_weights(model: nn.Module, layers: list[WeightLayer], choice
         else:
             agreed.append(Choice(choice.name, f"shares its weight with {dense[0]}, which stays dense"))
     return agreed
-
-
-def _covers(name: str, layer: str) -> bool:
-    return layer == name or layer.startswith(f"{name}.")

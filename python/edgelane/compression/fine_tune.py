@@ -50,25 +50,30 @@ def prune(job: Job, sparsity: Mapping[str, float]) -> nn.Module:
 
 def one_shot(job: Job, sparsity: Mapping[str, float], schedule: Any = None) -> nn.Module:
     """The network with its masks, not trained: final ones, or those that `schedule` begins with."""
-    from edgelane.training import task_loss
-
     settings = job.recipe.prune
     assert settings is not None
-    taylor = settings.importance == "taylor"
     return prune_model(
         job.before,
         sparsity,
         settings.pattern,
         example_inputs=job.example,
         importance="l1" if settings.importance == "movement" and schedule is None else settings.importance,
-        batches=list(job.labelled_batches(TAYLOR_IMAGES)) if taylor else None,
-        loss=task_loss(job.bundle.task) if taylor else None,
+        **gradient_data(job),
         schedule=schedule,
         skip=settings.skip,
         include=settings.include,
         permute=settings.permute,
         seed=job.recipe.seed,
     )
+
+
+def gradient_data(job: Job) -> dict[str, Any]:
+    """`batches` and `loss` for an importance that follows from gradients before the training; none for others."""
+    from edgelane.training import task_loss
+
+    if job.recipe.prune is None or job.recipe.prune.importance != "taylor":
+        return {}
+    return {"batches": list(job.labelled_batches(TAYLOR_IMAGES)), "loss": task_loss(job.bundle.task)}
 
 
 def _schedule(settings: Prune, epochs: int, per_epoch: int) -> Any:

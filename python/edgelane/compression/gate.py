@@ -206,9 +206,9 @@ def int8_sensitivity(job: Job, model: nn.Module, settings: Quantize) -> list[dic
     return [{**row.to_dict(), "drop": 100 * (row.drop or 0.0)} for row in found]
 
 
-def check_pruned(job: Job, model: nn.Module, damage: Callable[[], list[dict[str, Any]]]) -> Drop:
-    """What pruning alone lost on the validation split. Raises GateError when that is too much and no int8, whose
-    training might win it back, follows.
+def check_pruned(job: Job, model: nn.Module, damage: Callable[[], list[dict[str, Any]]]) -> None:
+    """Raise GateError when pruning alone loses too much on the validation split and no int8, whose training might win
+    it back, follows.
     """
     drop = Drop.between(job.judge_once(job.before, "val"), job.judge_once(model, "val"))
     if job.recipe.quantize is None and not drop.within(job.recipe.budget):
@@ -219,7 +219,6 @@ def check_pruned(job: Job, model: nn.Module, damage: Callable[[], list[dict[str,
             [],
             damage(),
         )
-    return drop
 
 
 def check_final(

@@ -102,3 +102,8 @@ def weight_layers(model: nn.Module, example_inputs: Inputs) -> list[WeightLayer]
         for handle in handles:
             handle.remove()
     return list(found.values())
+
+
+def covers(name: str, layer: str) -> bool:
+    """Whether `name`, a layer's or that of a module that holds layers, stands for `layer`."""
+    return layer == name or layer.startswith(f"{name}.")

@@ -12,6 +12,7 @@ from edgelane.compression.allocation import allocate
 from edgelane.compression.damage import pruning_damage
 from edgelane.compression.importance import magnitude
 from edgelane.compression.job import Job, plain_batches
+from edgelane.compression.layers import covers
 from edgelane.compression.measure import measure
 from edgelane.compression.patterns import Pattern, keep_mask, pattern_named
 from edgelane.compression.pruning import choose_layers
@@ -72,9 +73,6 @@ def make_plan(job: Job) -> Plan:
     if settings.allocation == "latency":
         sparsity, damage = _within_budget(job, [choice.name for choice in choices if not choice.reason])
         return _described(job, sparsity, kept, damage)
-    from edgelane.training import task_loss
-
-    taylor = settings.importance == "taylor"
     pattern = pattern_named(settings.pattern)
     sparsity = allocate(
         job.before,
@@ -83,8 +81,7 @@ def make_plan(job: Job) -> Plan:
         allocation=settings.allocation,
         example_inputs=job.example,
         importance="l1" if settings.importance == "movement" else settings.importance,
-        batches=list(job.labelled_batches(fine_tune.TAYLOR_IMAGES)) if taylor else None,
-        loss=task_loss(job.bundle.task) if taylor else None,
+        **fine_tune.gradient_data(job),
         skip=settings.skip,
         include=settings.include,
         seed=job.recipe.seed,
@@ -156,7 +153,7 @@ def _mask(model: nn.Module, name: str, pattern: Pattern, level: float) -> Tensor
 
 def _stays_float(job: Job, name: str) -> bool:
     skipped = () if job.recipe.quantize is None else job.recipe.quantize.float_layers
-    return any(name == entry or name.startswith(f"{entry}.") for entry in skipped)
+    return any(covers(entry, name) for entry in skipped)
 
 
 def _dtype(job: Job) -> str:

@@ -13,6 +13,7 @@ from edgelane.compression.equalize import equalize_channels, insert_clamps
 from edgelane.compression.execution import FloatRun, input_batches, run_calibration
 from edgelane.compression.fake_quantize import QuantizedConv2d, QuantizedLinear, Quantizer
 from edgelane.compression.fold import drop_no_ops, fold_batch_norms, trace
+from edgelane.compression.layers import covers
 from edgelane.compression.masks import add_mask, mask_of, remove_mask
 from edgelane.compression.placement import RESIDUALS, Placement, place
 from edgelane.compression.record import record_of, set_record
@@ -128,7 +129,7 @@ def _covered(graph_module: fx.GraphModule, names: Sequence[str]) -> set[str]:
     called = [str(node.target) for node in graph_module.graph.nodes if node.op == "call_module"]
     covered: set[str] = set()
     for name in names:
-        found = [layer for layer in called if layer == name or layer.startswith(f"{name}.")]
+        found = [layer for layer in called if covers(name, layer)]
         if not found:
             raise EdgelaneError(f"skip: the model has no layer named {name!r}")
         covered.update(found)

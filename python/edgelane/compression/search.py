@@ -84,7 +84,7 @@ def search(
         write_bytes(place / "recipe.yaml", recipe_text(proposed).encode())
         trial.set_user_attr("cpu", cpu_name())
         trial.set_user_attr("folder", place.name)
-        say(f"trial {trial.number}: {_in_words(proposed)}")
+        say(f"trial {trial.number}: {in_words(proposed.to_dict())}")
         try:
             result = compress(place, recipe=proposed, data=data, say=say)
         except EdgelaneError as error:  # a recipe that this network cannot take must not end the search
@@ -159,11 +159,11 @@ def _coordinates(base: Recipe, fixed: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if names.get(name, f"prune.{name}") not in fixed}
 
 
-def _in_words(recipe: Recipe) -> str:
-    assert recipe.prune is not None
-    prune = recipe.prune
-    words = [f"{prune.sparsity:.0%} {prune.pattern}", prune.importance, prune.allocation]
-    return ", ".join([*words, f"int8 ({recipe.quantize.calibration})" if recipe.quantize else "float32"])
+def in_words(recipe: Mapping[str, Any]) -> str:
+    """What the search moves of a recipe, as `Recipe.to_dict` gives it."""
+    prune, quantize = recipe["prune"], recipe["quantize"]
+    words = [f"{prune['sparsity']:.0%} {prune['pattern']}", prune["importance"], prune["allocation"]]
+    return ", ".join([*words, f"int8 {quantize['calibration']}" if quantize else "float32"])
 
 
 def _validation(result: Mapping[str, Any]) -> dict[str, Any]:
